@@ -1,0 +1,84 @@
+//! Events to bytes and back. One event is a varint length and a MessagePack map with short names; see
+//! `docs/history-format.md`.
+
+use crate::limits::{DEPTH_MAX, EVENT_MAX_BYTES};
+use crate::varint;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Bytes that are not what they should be. Says where it broke, and never takes memory for what it refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end too early.
+    #[error("the bytes end in the middle of a value")]
+    Truncated,
+    /// Something is left after the last value.
+    #[error("{bytes} bytes are left over after the last value")]
+    Trailing {
+        /// How many.
+        bytes: usize,
+    },
+    /// An integer is longer than it needs to be, or does not fit.
+    #[error("an integer is not in its shortest form or does not fit")]
+    Varint,
+    /// A length passes its bound.
+    #[error("a {what} of {bytes} bytes is over the limit of {max}")]
+    TooLarge {
+        /// What has the length.
+        what: &'static str,
+        /// The length.
+        bytes: u64,
+        /// The bound.
+        max: usize,
+    },
+    /// A record of a format that this version does not know.
+    #[error("format version {found} is newer than this program, which reads up to {known}: update it")]
+    Version {
+        /// The version found.
+        found: u64,
+        /// The newest that can be read.
+        known: u8,
+    },
+    /// The MessagePack itself, or a name in it that no event has.
+    #[error("an event cannot be read: {0}")]
+    Event(String),
+    /// A header names something impossible.
+    #[error("a record header is not possible: {0}")]
+    Header(&'static str),
+}
+
+/// Appends one event: its length, then its bytes.
+pub(crate) fn write_event<T: Serialize>(out: &mut Vec<u8>, event: &T) {
+    // Most events are under 128 bytes, so one byte is kept for the length and corrected only if it needs more.
+    let start = out.len();
+    out.push(0);
+    let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map();
+    event.serialize(&mut serializer).expect("our own event types always encode into memory");
+    let len = out.len() - start - 1;
+    if len < 0x80 {
+        out[start] = len as u8;
+    } else {
+        let mut head = Vec::with_capacity(5);
+        varint::write(&mut head, len as u64);
+        out.splice(start..=start, head);
+    }
+}
+
+/// Reads one event and moves `bytes` past it.
+pub(crate) fn read_event<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, DecodeError> {
+    let len = varint::read_len(bytes, EVENT_MAX_BYTES, "event")?;
+    let body = varint::take(bytes, len)?;
+    decode(body)
+}
+
+/// Reads one MessagePack value that must fill `body`.
+pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
+    let mut rest = body;
+    let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
+    deserializer.set_max_depth(DEPTH_MAX);
+    let value = T::deserialize(&mut deserializer).map_err(|error| DecodeError::Event(error.to_string()))?;
+    match rest.len() {
+        0 => Ok(value),
+        bytes => Err(DecodeError::Trailing { bytes }),
+    }
+}

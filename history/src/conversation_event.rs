@@ -1,0 +1,334 @@
+use crate::{Digest, Payload, Timestamp, TokenHash};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What happened in one conversation: the recorded life of one attempt of one activity.
+///
+/// A success reads `Scheduled, WorkerSelected, Sent, Received, Closed`. The legal orders are the table in
+/// `conversation/src/phase.rs`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ConversationEvent {
+    /// The attempt waits for a worker.
+    #[serde(rename = "sc")]
+    Scheduled {
+        /// Which activity.
+        #[serde(rename = "t")]
+        activity_type: String,
+        /// The task queue.
+        #[serde(rename = "k")]
+        queue: String,
+        /// Not before this moment (a retry that backs off). Absent: at once.
+        #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+        visible_at: Option<Timestamp>,
+    },
+    /// A worker was chosen for a leg. Nothing was sent yet.
+    #[serde(rename = "ws")]
+    WorkerSelected {
+        /// The leg, from 1.
+        #[serde(rename = "l")]
+        leg: u32,
+        /// The worker's durable name.
+        #[serde(rename = "w")]
+        worker: String,
+        /// The hash of the token that answers for this leg must carry.
+        #[serde(rename = "h")]
+        token: TokenHash,
+        /// Why this worker. Absent: it was the only one there.
+        #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
+        why: Option<Selection>,
+    },
+    /// The request is about to leave. Written before the bytes do.
+    #[serde(rename = "se")]
+    Sent {
+        /// The leg.
+        #[serde(rename = "l")]
+        leg: u32,
+    },
+    /// The worker told of its progress. A sample: most heartbeats are not written.
+    #[serde(rename = "hb")]
+    Heartbeat {
+        /// The leg.
+        #[serde(rename = "l")]
+        leg: u32,
+        /// What it told.
+        #[serde(rename = "d")]
+        details: Payload,
+    },
+    /// The worker was told to stop.
+    #[serde(rename = "cs")]
+    CancelSent {
+        /// The leg.
+        #[serde(rename = "l")]
+        leg: u32,
+    },
+    /// The worker answered. Ends the leg.
+    #[serde(rename = "re")]
+    Received {
+        /// The leg.
+        #[serde(rename = "l")]
+        leg: u32,
+        /// What it answered.
+        #[serde(rename = "x")]
+        response: Response,
+    },
+    /// The leg ended without an answer.
+    #[serde(rename = "ex")]
+    Exited {
+        /// The leg.
+        #[serde(rename = "l")]
+        leg: u32,
+        /// How.
+        #[serde(rename = "w")]
+        reason: ExitReason,
+        /// The last progress it told, for the next leg to go on from.
+        #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+        details: Option<Payload>,
+        /// The next leg is not selected before this moment. Absent: at once.
+        #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+        visible_at: Option<Timestamp>,
+    },
+    /// No subscribed worker could take the attempt; written when the reason changes, not at every look.
+    #[serde(rename = "nw")]
+    NoWorker {
+        /// Why none could.
+        #[serde(rename = "w")]
+        reason: String,
+    },
+    /// The conversation is over.
+    #[serde(rename = "cl")]
+    Closed {
+        /// Its outcome.
+        #[serde(rename = "x")]
+        outcome: ConversationOutcome,
+    },
+}
+
+impl ConversationEvent {
+    /// The event's name, as documents and dumps print it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ConversationEvent::Scheduled { .. } => "Scheduled",
+            ConversationEvent::WorkerSelected { .. } => "WorkerSelected",
+            ConversationEvent::Sent { .. } => "Sent",
+            ConversationEvent::Heartbeat { .. } => "Heartbeat",
+            ConversationEvent::CancelSent { .. } => "CancelSent",
+            ConversationEvent::Received { .. } => "Received",
+            ConversationEvent::Exited { .. } => "Exited",
+            ConversationEvent::NoWorker { .. } => "NoWorker",
+            ConversationEvent::Closed { .. } => "Closed",
+        }
+    }
+
+    /// Every payload in the event, for replacing them in place.
+    pub fn payloads_mut(&mut self) -> Vec<&mut Payload> {
+        match self {
+            ConversationEvent::Heartbeat { details, .. } => vec![details],
+            ConversationEvent::Exited { details, .. } => details.iter_mut().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Every payload in the event.
+    pub fn payloads(&self) -> Vec<&Payload> {
+        match self {
+            ConversationEvent::Heartbeat { details, .. } => vec![details],
+            ConversationEvent::Exited { details, .. } => details.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Why a worker was chosen. Written only where there was something to decide.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Selection {
+    /// The policy that decided.
+    #[serde(rename = "p")]
+    pub policy: String,
+    /// How many workers subscribe to the queue.
+    #[serde(rename = "c")]
+    pub candidates: u32,
+    /// Free places of the chosen worker before this request.
+    #[serde(rename = "f")]
+    pub free: u32,
+    /// Who was left out and why, at most 16 names.
+    #[serde(rename = "o", default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A worker that was not considered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The worker's durable name.
+    #[serde(rename = "w")]
+    pub worker: String,
+    /// Why.
+    #[serde(rename = "y")]
+    pub reason: LeftOutReason,
+}
+
+/// Why a worker was not considered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum LeftOutReason {
+    /// An earlier leg of this conversation was lost on it.
+    #[serde(rename = "lost")]
+    LostEarlierLeg,
+    /// All its places are taken.
+    #[serde(rename = "full")]
+    Full,
+    /// It has no code for this activity type.
+    #[serde(rename = "type")]
+    NoSuchActivity,
+    /// It lacks a label that the call needs.
+    #[serde(rename = "label")]
+    MissingLabel,
+}
+
+impl fmt::Display for LeftOutReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LeftOutReason::LostEarlierLeg => "lost an earlier leg",
+            LeftOutReason::Full => "full",
+            LeftOutReason::NoSuchActivity => "has no such activity",
+            LeftOutReason::MissingLabel => "lacks a needed label",
+        })
+    }
+}
+
+/// What a worker answered. The result itself stands in the run stream, in the same segment; here is its proof.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Response {
+    /// The body returned a result.
+    #[serde(rename = "ok")]
+    Completed {
+        /// Digest over the digests of the result's payloads.
+        #[serde(rename = "h")]
+        digest: Digest,
+        /// Bytes of the result.
+        #[serde(rename = "n")]
+        len: u64,
+    },
+    /// The body returned an error.
+    #[serde(rename = "er")]
+    Failed {
+        /// What the error says, at most 4 KiB.
+        #[serde(rename = "m")]
+        message: String,
+        /// Whether the body's author allows another attempt.
+        #[serde(rename = "r")]
+        retryable: bool,
+    },
+}
+
+/// How a leg ended without an answer. Reasons are data: each is handled by its own rule.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ExitReason {
+    /// The worker left or died.
+    #[serde(rename = "wx")]
+    WorkerExit,
+    /// The body panicked.
+    #[serde(rename = "pn")]
+    Panicked {
+        /// The panic's message, at most 4 KiB.
+        #[serde(rename = "m")]
+        message: String,
+    },
+    /// A deadline of the running leg passed.
+    #[serde(rename = "to")]
+    TimedOut {
+        /// Which one.
+        #[serde(rename = "k")]
+        kind: TimeoutKind,
+    },
+    /// The worker was told to stop, or the outcome is no longer wanted.
+    #[serde(rename = "cx")]
+    Cancelled,
+    /// The engine that held the connection to the worker ended.
+    #[serde(rename = "er")]
+    EngineRestart,
+}
+
+impl ExitReason {
+    /// Whether the leg was lost through no word of the activity: it costs a loss, not an attempt.
+    pub fn is_loss(&self) -> bool {
+        match self {
+            ExitReason::WorkerExit | ExitReason::Panicked { .. } | ExitReason::EngineRestart => true,
+            ExitReason::TimedOut { .. } | ExitReason::Cancelled => false,
+        }
+    }
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExitReason::WorkerExit => f.write_str("the worker left"),
+            ExitReason::Panicked { message } => write!(f, "the activity panicked: {message}"),
+            ExitReason::TimedOut { kind } => write!(f, "{kind} passed"),
+            ExitReason::Cancelled => f.write_str("cancelled"),
+            ExitReason::EngineRestart => f.write_str("the engine restarted"),
+        }
+    }
+}
+
+/// The deadlines of an activity.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum TimeoutKind {
+    /// No worker took the attempt in time.
+    #[serde(rename = "s2s")]
+    ScheduleToStart,
+    /// The attempt ran too long.
+    #[serde(rename = "s2c")]
+    StartToClose,
+    /// All attempts together took too long.
+    #[serde(rename = "tot")]
+    ScheduleToClose,
+    /// The running activity was silent too long.
+    #[serde(rename = "hb")]
+    Heartbeat,
+}
+
+impl fmt::Display for TimeoutKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TimeoutKind::ScheduleToStart => "schedule-to-start",
+            TimeoutKind::StartToClose => "start-to-close",
+            TimeoutKind::ScheduleToClose => "schedule-to-close",
+            TimeoutKind::Heartbeat => "heartbeat",
+        })
+    }
+}
+
+/// The outcome of one attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ConversationOutcome {
+    /// The body returned a result.
+    #[serde(rename = "ok")]
+    Completed,
+    /// The body returned an error.
+    #[serde(rename = "er")]
+    Failed,
+    /// A deadline passed.
+    #[serde(rename = "to")]
+    TimedOut,
+    /// Nobody wanted the outcome any more.
+    #[serde(rename = "cx")]
+    Cancelled,
+    /// Too many legs were lost.
+    #[serde(rename = "lo")]
+    Lost,
+    /// No worker could ever take it.
+    #[serde(rename = "nw")]
+    NoWorker,
+}
+
+impl fmt::Display for ConversationOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ConversationOutcome::Completed => "completed",
+            ConversationOutcome::Failed => "failed",
+            ConversationOutcome::TimedOut => "timed out",
+            ConversationOutcome::Cancelled => "cancelled",
+            ConversationOutcome::Lost => "lost",
+            ConversationOutcome::NoWorker => "no worker",
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! THE WRITTEN WORD. Everything that Antiphon writes down, and how it becomes bytes and text.
+//!
+//! ```text
+//!  RunEvent ─┐                      ┌─ Segment ── digest ─▶ log
+//!            ├─▶ Record ──▶ bytes ──┤
+//!  Conversation                     └─ HistoryFile ───────▶ export, fixtures
+//!     Event ─┘        └─▶ CatalogueRow (what lists show, derived)
+//! ```
+//!
+//! What is written here can be read by every later version: variants and fields carry short explicit names that are
+//! never changed, formats only grow, and an unknown name is an error, never a guess. The bytes are described in
+//! `docs/history-format.md`.
+//!
+//! This crate must not know the engine, a store, a clock or a source of randomness.
+
+mod bytes;
+mod catalogue;
+mod chain;
+mod codec;
+mod conversation_event;
+mod file;
+mod ids;
+pub mod limits;
+mod payload;
+mod record;
+mod run_event;
+mod segment;
+mod text;
+mod varint;
+
+pub use bytes::Bytes;
+pub use catalogue::{CatalogueRow, FoldError, PendingTimer, RunStatus};
+pub use chain::{Digest, payload_digest};
+pub use codec::DecodeError;
+pub use conversation_event::{
+    ConversationEvent, ConversationOutcome, ExitReason, LeftOut, LeftOutReason, Response, Selection, TimeoutKind,
+};
+pub use file::{HistoryFile, HistoryFileError};
+pub use ids::{ConversationKey, IdError, Ordinal, RunId, RunKey, Stream, Timestamp, TokenHash, WorkflowKey};
+pub use payload::{Payload, PayloadData, StoredPayload};
+pub use record::{Events, FORMAT_VERSION, Record};
+pub use run_event::{
+    ActivityCall, ActivityOptions, ActivityOutcome, Blocked, BlockedReason, DivergenceReport, Failure, RetryPolicy,
+    Role, RunEvent, RunStarted, Site,
+};
+pub use segment::{Segment, SegmentBody};

@@ -1,0 +1,184 @@
+//! One line of text for every event: what the command line, the golden files and the tests print.
+
+use crate::{
+    ActivityCall, ActivityOptions, ActivityOutcome, ConversationEvent, Payload, PayloadData, Response, RetryPolicy,
+    RunEvent, Site,
+};
+use std::fmt;
+
+/// Longest piece of a payload that a line shows, in characters.
+const SHOWN_CHARS: usize = 60;
+
+impl fmt::Display for Payload {
+    /// Shows JSON and other text as it is, cut to 60 characters; other bytes by encoding and length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.data {
+            PayloadData::Inline(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) if self.encoding == Payload::JSON && !text.chars().any(char::is_control) => {
+                    let mut shown: String = text.chars().take(SHOWN_CHARS).collect();
+                    if shown.len() < text.len() {
+                        shown.push('…');
+                    }
+                    f.write_str(&shown)
+                }
+                _ => write!(f, "<{} {} bytes>", self.encoding, bytes.len()),
+            },
+            PayloadData::Stored(stored) => write!(f, "<{} {} bytes, {:?}>", self.encoding, stored.len, stored.digest),
+        }
+    }
+}
+
+struct List<'a>(&'a [Payload]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(")?;
+        for (index, payload) in self.0.iter().enumerate() {
+            write!(f, "{}{payload}", if index == 0 { "" } else { ", " })?;
+        }
+        f.write_str(")")
+    }
+}
+
+struct At<'a>(&'a Site);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_unknown() { Ok(()) } else { write!(f, " at {}", self.0) }
+    }
+}
+
+impl fmt::Display for ActivityCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.activity_type, List(&self.input))?;
+        if self.queue != crate::run_event::DEFAULT_QUEUE {
+            write!(f, " queue={}", self.queue)?;
+        }
+        write!(f, "{}", self.options)
+    }
+}
+
+impl fmt::Display for ActivityOptions {
+    /// Shows what differs from the defaults, each with a space before it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limits = [
+            ("schedule_to_start_ms", self.schedule_to_start_ms),
+            ("start_to_close_ms", self.start_to_close_ms),
+            ("schedule_to_close_ms", self.schedule_to_close_ms),
+            ("heartbeat_ms", self.heartbeat_ms),
+        ];
+        for (name, limit) in limits {
+            if let Some(ms) = limit {
+                write!(f, " {name}={ms}")?;
+            }
+        }
+        if self.retry.max_attempts != 1 {
+            write!(f, " {}", self.retry)?;
+        }
+        let defaults = ActivityOptions::default();
+        if self.max_losses != defaults.max_losses {
+            write!(f, " max_losses={}", self.max_losses)?;
+        }
+        if self.at_most_once {
+            f.write_str(" at_most_once")?;
+        }
+        if self.fail_fast {
+            f.write_str(" fail_fast")?;
+        }
+        if !self.needs.is_empty() {
+            write!(f, " needs={}", self.needs.join("+"))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for RetryPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attempts={}", self.max_attempts)?;
+        let defaults = RetryPolicy::default();
+        if (self.initial_ms, self.factor_percent, self.max_ms)
+            != (defaults.initial_ms, defaults.factor_percent, defaults.max_ms)
+        {
+            write!(f, " backoff_ms={}..{}x{}%", self.initial_ms, self.max_ms, self.factor_percent)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ActivityOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ActivityOutcome::Completed { result } => write!(f, "completed {}", List(result)),
+            ActivityOutcome::Failed { failure, attempts } => {
+                write!(f, "failed after {attempts}: {}", failure.message)
+            }
+            ActivityOutcome::TimedOut { kind, attempts } => write!(f, "timed out ({kind}) after {attempts}"),
+            ActivityOutcome::Cancelled => f.write_str("cancelled"),
+            ActivityOutcome::NoWorker { reason } => write!(f, "no worker: {reason}"),
+            ActivityOutcome::Lost { losses, reason } => write!(f, "lost after {losses}: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for RunEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            RunEvent::RunStarted(started) => {
+                write!(f, " {} v{} {}", started.workflow_type, started.version, List(&started.input))
+            }
+            RunEvent::ActivityResolved { ordinal, outcome } => write!(f, " {ordinal} {outcome}"),
+            RunEvent::SignalReceived { name, input, .. } => write!(f, " {name} {}", List(input)),
+            RunEvent::CancelRequested { reason } | RunEvent::RunCancelled { reason } if reason.is_empty() => Ok(()),
+            RunEvent::CancelRequested { reason } | RunEvent::RunCancelled { reason } => write!(f, " {reason:?}"),
+            RunEvent::ActivityScheduled { ordinal, call } | RunEvent::CompensationPushed { ordinal, call } => {
+                write!(f, " {ordinal} {call}{}", At(&call.site))
+            }
+            RunEvent::TimerStarted { ordinal, due, site } => write!(f, " {ordinal} due={}{}", due.0, At(site)),
+            RunEvent::TimerFired { ordinal }
+            | RunEvent::TimerCancelled { ordinal }
+            | RunEvent::ActivityCancelled { ordinal } => write!(f, " {ordinal}"),
+            RunEvent::SideEffectRecorded { ordinal, value, site } => write!(f, " {ordinal} {value}{}", At(site)),
+            RunEvent::PatchMarked { name } => write!(f, " {name}"),
+            RunEvent::RunCompleted { result } => write!(f, " {}", List(result)),
+            RunEvent::RunFailed { failure } => write!(f, " {}", failure.message),
+            RunEvent::Blocked(blocked) => write!(f, " {}", blocked.reason.headline()),
+            RunEvent::Unblocked => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for ConversationEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            ConversationEvent::Scheduled { activity_type, queue, visible_at } => {
+                write!(f, " {activity_type} queue={queue}")?;
+                visible_at.map_or(Ok(()), |at| write!(f, " visible_at={}", at.0))
+            }
+            ConversationEvent::WorkerSelected { leg, worker, why, .. } => {
+                write!(f, " leg={leg} worker={worker}")?;
+                let Some(why) = why else { return f.write_str(" (the only one)") };
+                write!(f, " policy={} candidates={} free={}", why.policy, why.candidates, why.free)?;
+                why.left_out.iter().try_for_each(|out| write!(f, " left_out={}:{}", out.worker, out.reason))
+            }
+            ConversationEvent::Sent { leg } | ConversationEvent::CancelSent { leg } => write!(f, " leg={leg}"),
+            ConversationEvent::Heartbeat { leg, details } => write!(f, " leg={leg} {details}"),
+            ConversationEvent::Received { leg, response } => match response {
+                Response::Completed { digest, len } => write!(f, " leg={leg} completed {len} bytes {digest:?}"),
+                Response::Failed { message, retryable } => {
+                    write!(f, " leg={leg} failed{}: {message}", if *retryable { "" } else { " for good" })
+                }
+            },
+            ConversationEvent::Exited { leg, reason, details, visible_at } => {
+                write!(f, " leg={leg} {reason}")?;
+                if let Some(details) = details {
+                    write!(f, " progress={details}")?;
+                }
+                visible_at.map_or(Ok(()), |at| write!(f, " visible_at={}", at.0))
+            }
+            ConversationEvent::NoWorker { reason } => write!(f, " {reason}"),
+            ConversationEvent::Closed { outcome } => write!(f, " {outcome}"),
+        }
+    }
+}
