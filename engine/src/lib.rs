@@ -1,1 +1,44 @@
-//! (being written)
+//! DECIDES. The core of Antiphon: pure, synchronous, deterministic.
+//!
+//! ```text
+//!  Input ──▶ Partition::step ──▶ events ──┐
+//!                 │                       ├──▶ take() ──▶ Batch { segment, effects }
+//!                 └──────────▶ effects ───┘               effects are valid once the segment is durable
+//!
+//!  Run = RunState (fold of its records) + Driver (the workflow future, polled with our own waker)
+//! ```
+//!
+//! What can wake the engine is one enum ([`Input`]), what it can do to the world another ([`Effect`]). Time, secrets and
+//! stored histories are arguments. Replay is the same driver fed from the record ([`replay`]).
+//!
+//! This crate must not know a store, tokio, a clock, randomness or the environment.
+
+mod batch;
+mod check;
+mod config;
+mod context;
+mod desk;
+mod dispatch;
+mod divergence;
+mod driver;
+mod effect;
+mod input;
+mod partition;
+mod program;
+mod recorded;
+mod replay;
+mod run;
+mod state;
+mod waits;
+
+pub use batch::Batch;
+pub use check::Broken;
+pub use config::{Config, SEMANTICS};
+pub use context::Context;
+pub use dispatch::{WorkerSpec, WorkerView};
+pub use effect::{Effect, Reply, ReplyTo, RequestError, RunOutcome};
+pub use input::{IdReuse, Input, StartRequest, Target};
+pub use partition::{LoadError, Origin, Partition, Stats};
+pub use program::{Ending, Program, ProgramError, Programs, RunFuture};
+pub use replay::{Replayed, replay, replay_prefix};
+pub use waits::{ActivityWait, CancelWait, SideEffectWait, SignalWait, TimerWait};

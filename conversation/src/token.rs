@@ -1,0 +1,42 @@
+use antiphon_history::{ConversationKey, TokenHash};
+use std::fmt;
+
+/// The secret that a worker's answers for one leg must carry. 128 bits; only its hash is ever written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Token(pub [u8; 16]);
+
+impl Token {
+    /// The half that is written.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash::of(&self.0)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Makes tokens from a secret that lives as long as one engine: they cannot be guessed, and no draw is needed per leg.
+#[derive(Clone)]
+pub struct TokenMint([u8; 32]);
+
+impl TokenMint {
+    /// A mint with a secret of 32 random bytes, drawn anew by every start of an engine.
+    pub fn new(secret: [u8; 32]) -> TokenMint {
+        TokenMint(secret)
+    }
+
+    /// The token of one leg of one conversation.
+    pub fn token(&self, conversation: ConversationKey, leg: u32) -> Token {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(&conversation.run.0.to_le_bytes());
+        hasher.update(&conversation.ordinal.0.to_le_bytes());
+        hasher.update(&conversation.attempt.to_le_bytes());
+        hasher.update(&leg.to_le_bytes());
+        let mut token = [0u8; 16];
+        token.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Token(token)
+    }
+}

@@ -1,0 +1,106 @@
+//! The invariants, as code. On in tests and in the simulation, after every step.
+//!
+//! 1. Nothing leaves before it is recorded; nothing is acknowledged before it is durable.
+//! 2. Records are never changed or reordered; formats only grow.
+//! 3. Replay reads the run stream and nothing else.
+//! 4. A leg has at most one end, a conversation one close, an activity one resolution, a run one terminal event.
+//! 5. Every write of a worker carries its token and is checked where it is folded; a stale, foreign or forged one changes
+//!    nothing and is counted.
+//! 6. All but the log (and what the archive took over from it) is derived; dropping it changes nothing.
+//! 7. Every queue has a bound and every wait a deadline, in the configuration, with its unit.
+//! 8. An illegal event is an anomaly that is reported, never a state change.
+//! 9. With every notification switched off, everything still finishes.
+//! 10. What people see (CLI, page, dump) is folded by the code that decides.
+
+use crate::Partition;
+use crate::partition::Due;
+use antiphon_conversation::{Deadlines, Phase};
+use antiphon_history::{Ordinal, RunKey};
+
+/// An invariant that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// Invariant 8: events were produced that cannot follow.
+    #[error("{count} events could not follow and were not recorded (invariant 8)")]
+    Anomalies {
+        /// How many.
+        count: u64,
+    },
+    /// Invariant 9: an open attempt that nothing will ever move.
+    #[error("activity {ordinal} of run {run:?} is {phase} but {problem} (invariant 9)")]
+    Stuck {
+        /// The run.
+        run: RunKey,
+        /// The activity.
+        ordinal: Ordinal,
+        /// Where its conversation stands.
+        phase: Phase,
+        /// What is missing.
+        problem: &'static str,
+    },
+    /// Invariant 4: a closed run with something open.
+    #[error("run {run:?} has ended with {open} activities and timers open (invariant 4)")]
+    OpenAfterEnd {
+        /// The run.
+        run: RunKey,
+        /// How many.
+        open: usize,
+    },
+    /// Invariant 7: a worker has more than it can take.
+    #[error("a worker has more requests than its capacity (invariant 7)")]
+    OverCapacity,
+    /// Invariant 9: a timer that is in no index would never fire.
+    #[error("timer {ordinal} of run {run:?} is in no index (invariant 9)")]
+    LostTimer {
+        /// The run.
+        run: RunKey,
+        /// The timer.
+        ordinal: Ordinal,
+    },
+}
+
+impl Partition {
+    /// Checks the invariants that can be seen between two steps.
+    pub fn check(&self) -> Result<(), Broken> {
+        match self.stats().anomalies {
+            0 => {}
+            count => return Err(Broken::Anomalies { count }),
+        }
+        if !self.core.dispatch.within_capacity() {
+            return Err(Broken::OverCapacity);
+        }
+        for (&run, held) in &self.runs {
+            let state = &held.state;
+            let open = state.activities.len() + state.timers.len();
+            if state.status.is_closed() && open > 0 {
+                return Err(Broken::OpenAfterEnd { run, open });
+            }
+            for (&ordinal, due) in &state.timers {
+                if !self.core.deadlines.contains(&(*due, Due::Timer(run, ordinal))) {
+                    return Err(Broken::LostTimer { run, ordinal });
+                }
+            }
+            for (&ordinal, activity) in &state.activities {
+                let phase = activity.conversation.phase();
+                let stuck = |problem| Err(Broken::Stuck { run, ordinal, phase, problem });
+                match phase {
+                    Phase::Queued if activity.conversation.visible_at() <= self.core.now => {
+                        if !self.core.dispatch.has(run, ordinal) {
+                            return stuck("is not in line for a worker");
+                        }
+                    }
+                    Phase::Queued | Phase::InDoubt => {}
+                    _ => return stuck("that phase never outlasts a step"),
+                }
+                let wanted =
+                    Deadlines::of(&activity.conversation, &activity.call.options, activity.scheduled_at, self.core.now);
+                if let Some((at, _)) = wanted.next
+                    && !self.core.deadlines.contains(&(at, Due::Activity(run, ordinal)))
+                {
+                    return stuck("its next deadline is in no index");
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+/// The replay rules that new runs are stamped with. A run keeps the number of its first event for ever; rules under an
+/// old number are never changed.
+pub const SEMANTICS: u32 = 1;
+
+/// Bounds and waits of one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// A run that waits only for timers, signals or nothing the engine holds is let go of after this many milliseconds
+    /// without a message, once the archive has all of it. It costs no memory until something arrives for it.
+    pub evict_after_ms: u64,
+    /// Most runs kept in memory. Above it, waiting runs are let go of without regard to `evict_after_ms`.
+    pub live_runs_max: usize,
+    /// A batch that has grown to this many bytes is closed before further input is taken.
+    pub segment_bytes: usize,
+    /// Heartbeat details are written at most this often per leg, in milliseconds; in between they are kept in memory.
+    pub heartbeat_record_ms: u64,
+    /// Polls of one workflow within one turn before it is blocked as spinning.
+    pub polls_max: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            // Long enough that a chatty run is not replayed again and again, short enough that sleepers leave.
+            evict_after_ms: 5_000,
+            live_runs_max: 100_000,
+            // A 1 MiB append costs about ten times a small one; larger groups only lengthen the wait of all in them.
+            segment_bytes: 1024 * 1024,
+            heartbeat_record_ms: 10_000,
+            // A workflow that yields to itself a few times is odd but fine; a thousand times in one turn is a loop.
+            polls_max: 1_000,
+        }
+    }
+}

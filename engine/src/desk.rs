@@ -1,0 +1,172 @@
+use crate::divergence;
+use antiphon_history::{ActivityCall, ActivityOutcome, BlockedReason, Ordinal, Payload, RunEvent, RunId, Site, Timestamp, WorkflowKey};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The desk between one workflow and the engine: what the workflow asked and what has arrived for it.
+///
+/// Commands go through [`Desk::command`], live and in replay alike: in replay each is compared with the record at the
+/// moment it is asked, so the report can name the line that asked.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) workflow: WorkflowKey,
+    pub(crate) run_id: RunId,
+    /// The time of the arrival that is being applied.
+    pub(crate) now: Timestamp,
+    next_ordinal: u32,
+    pub(crate) draws: u64,
+    mode: Mode,
+    /// Commands of a live turn, to be written.
+    commands: Vec<RunEvent>,
+    pub(crate) outcomes: BTreeMap<Ordinal, ActivityOutcome>,
+    pub(crate) fired: BTreeSet<Ordinal>,
+    pub(crate) signals: BTreeMap<String, VecDeque<Vec<Payload>>>,
+    patches: BTreeMap<String, bool>,
+    pub(crate) compensations: Vec<ActivityCall>,
+    /// Why the run is to be cancelled, once somebody asked.
+    pub(crate) cancel: Option<String>,
+    /// How many `cancelled()` waits are alive: with one, the workflow decides itself what a cancel means.
+    pub(crate) cancel_watchers: u32,
+    /// How many of our waits were polled and had to wait since the poll began. Zero with a pending workflow means that
+    /// it awaits something that is not Antiphon's.
+    pub(crate) waits: u32,
+    pub(crate) halted: Option<BlockedReason>,
+    /// The future is being dropped to free memory: what its destructors would ask does not count.
+    pub(crate) closing: bool,
+    /// Where the last call was made.
+    pub(crate) last_site: Site,
+}
+
+#[derive(Debug)]
+enum Mode {
+    /// Commands are new.
+    Live,
+    /// Commands must equal the script. With `frontier` the script is a prefix, and what follows it is new.
+    Replay { script: VecDeque<(u64, RunEvent)>, next_seq: u64, frontier: bool },
+}
+
+impl Desk {
+    pub(crate) fn new(workflow: WorkflowKey, run_id: RunId) -> Desk {
+        Desk {
+            workflow,
+            run_id,
+            now: Timestamp::default(),
+            next_ordinal: 1,
+            draws: 0,
+            mode: Mode::Live,
+            commands: Vec::new(),
+            outcomes: BTreeMap::new(),
+            fired: BTreeSet::new(),
+            signals: BTreeMap::new(),
+            patches: BTreeMap::new(),
+            compensations: Vec::new(),
+            cancel: None,
+            cancel_watchers: 0,
+            waits: 0,
+            halted: None,
+            closing: false,
+            last_site: Site::default(),
+        }
+    }
+
+    pub(crate) fn ordinal(&mut self) -> Ordinal {
+        let ordinal = Ordinal(self.next_ordinal);
+        self.next_ordinal += 1;
+        ordinal
+    }
+
+    /// Expects exactly `script` from now on. `next_seq` is the sequence number behind its last event.
+    pub(crate) fn expect(&mut self, script: Vec<(u64, RunEvent)>, next_seq: u64, frontier: bool) {
+        self.mode = Mode::Replay { script: script.into(), next_seq, frontier };
+    }
+
+    /// From now on commands are new.
+    pub(crate) fn go_live(&mut self) {
+        self.mode = Mode::Live;
+    }
+
+    /// The commands of the live turn, and an empty desk for the next.
+    pub(crate) fn take_commands(&mut self) -> Vec<RunEvent> {
+        std::mem::take(&mut self.commands)
+    }
+
+    /// What the record still expects of this turn.
+    pub(crate) fn leftover(&self) -> Option<&(u64, RunEvent)> {
+        match &self.mode {
+            Mode::Live => None,
+            Mode::Replay { script, .. } => script.front(),
+        }
+    }
+
+    /// Whether nothing more may be asked: the turn has gone wrong, or the future is being let go of.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.halted.is_some() || self.closing
+    }
+
+    /// The workflow asks. Live: it is noted for the record. In replay: it must be what the record says next.
+    pub(crate) fn command(&mut self, attempted: RunEvent, site: &Site) {
+        if self.is_shut() {
+            return;
+        }
+        if !site.is_unknown() {
+            self.last_site = site.clone();
+        }
+        let Mode::Replay { script, next_seq, frontier } = &mut self.mode else {
+            self.commands.push(attempted);
+            return;
+        };
+        let report = match script.pop_front() {
+            Some((seq, recorded)) => match divergence::first_difference(&recorded, &attempted) {
+                None => return,
+                Some(field) => divergence::other(seq, &recorded, &attempted, &self.last_site, field),
+            },
+            None if *frontier => {
+                self.mode = Mode::Live;
+                self.commands.push(attempted);
+                return;
+            }
+            None => divergence::extra(*next_seq, &attempted, &self.last_site),
+        };
+        self.halted = Some(BlockedReason::Divergence(report));
+    }
+
+    /// The recorded value of a side effect, if replay stands before one. Takes it off the script.
+    pub(crate) fn recorded_side_effect(&mut self, ordinal: Ordinal) -> Option<Payload> {
+        let Mode::Replay { script, .. } = &mut self.mode else { return None };
+        match script.front() {
+            Some((_, RunEvent::SideEffectRecorded { ordinal: recorded, value, .. })) if *recorded == ordinal => {
+                let value = value.clone();
+                script.pop_front();
+                Some(value)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the next command would be new. In a replay that is not at its frontier it would be compared.
+    pub(crate) fn is_live(&self) -> bool {
+        match &self.mode {
+            Mode::Live => true,
+            Mode::Replay { script, frontier, .. } => *frontier && script.is_empty(),
+        }
+    }
+
+    /// Whether the run takes the new side of the change `name`. The first look decides for the whole run.
+    pub(crate) fn patched(&mut self, name: &str, site: &Site) -> bool {
+        if let Some(taken) = self.patches.get(name) {
+            return *taken;
+        }
+        let marked = match &self.mode {
+            Mode::Live => true,
+            Mode::Replay { script, frontier, .. } => match script.front() {
+                Some((_, RunEvent::PatchMarked { name: recorded })) => recorded == name,
+                Some(_) => false,
+                None => *frontier,
+            },
+        };
+        if marked {
+            self.command(RunEvent::PatchMarked { name: name.to_owned() }, site);
+        }
+        self.patches.insert(name.to_owned(), marked);
+        marked
+    }
+}

@@ -1,0 +1,143 @@
+use antiphon_conversation::Request;
+use antiphon_history::{ConversationKey, Failure, IdError, Payload, RunId};
+
+/// What the engine can do to the world. Valid once the segment of its batch is durable, in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send a request to a worker.
+    Dispatch {
+        /// The worker's name.
+        worker: String,
+        /// The request.
+        request: Box<Request>,
+    },
+    /// Tell a worker to stop a leg. Its answer no longer counts.
+    CancelLeg {
+        /// The worker's name.
+        worker: String,
+        /// Which conversation.
+        conversation: ConversationKey,
+        /// Which leg.
+        leg: u32,
+    },
+    /// Answer a caller.
+    Reply {
+        /// Which caller.
+        to: ReplyTo,
+        /// With what.
+        reply: Reply,
+    },
+}
+
+/// The number by which the caller of a request is known to whoever fed it in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ReplyTo(pub u64);
+
+/// An answer to a caller.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// The run exists.
+    Started {
+        /// Its id.
+        run_id: RunId,
+        /// Whether it existed before this request.
+        existing: bool,
+    },
+    /// The signal or the cancel request is recorded, or was before.
+    Accepted,
+    /// The run has ended.
+    Ended {
+        /// Its id.
+        run_id: RunId,
+        /// How.
+        outcome: RunOutcome,
+    },
+    /// The request changed nothing.
+    Refused(RequestError),
+}
+
+/// How a run ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RunOutcome {
+    /// The workflow returned a result.
+    Completed {
+        /// The result.
+        result: Vec<Payload>,
+    },
+    /// The workflow returned an error.
+    Failed {
+        /// The error.
+        failure: Failure,
+    },
+    /// The run was cancelled.
+    Cancelled {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a request changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// A0012. A name cannot be used.
+    #[error(transparent)]
+    Name(#[from] IdError),
+    /// A0015. A payload is too large to be written.
+    #[error("a payload of {bytes} bytes is over the limit of {max}: keep the data elsewhere and pass a reference [A0015]")]
+    TooLarge {
+        /// Its bytes.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// A0016. The input cannot be read by the workflow's code.
+    #[error("workflow {workflow_type:?} cannot read its input: {problem} [A0016]")]
+    Undecodable {
+        /// The workflow type.
+        workflow_type: String,
+        /// What the code says.
+        problem: String,
+    },
+    /// A0018. This process has no code for the workflow type.
+    #[error("there is no workflow {workflow_type:?} in this program; registered are: {known}. Register it before start() [A0018]")]
+    UnknownWorkflow {
+        /// The workflow type.
+        workflow_type: String,
+        /// The types that there are.
+        known: String,
+    },
+    /// A0020. The id belongs to another run.
+    #[error("workflow id {workflow_id:?} belongs to run {run_id} with another {what}: choose another id, or allow reuse [A0020]")]
+    Conflict {
+        /// The id.
+        workflow_id: String,
+        /// The run that has it.
+        run_id: RunId,
+        /// What differs: the workflow type or the input.
+        what: &'static str,
+    },
+    /// A0021. There is no such run.
+    #[error("there is no run of workflow id {workflow_id:?} in this store [A0021]")]
+    NotFound {
+        /// The id.
+        workflow_id: String,
+    },
+    /// A0022. The run has ended.
+    #[error("run {run_id} of {workflow_id:?} has ended: it takes no signals or cancels any more [A0022]")]
+    AlreadyEnded {
+        /// The id.
+        workflow_id: String,
+        /// The run.
+        run_id: RunId,
+    },
+    /// A0023. The id has passed to another run than the one meant.
+    #[error("workflow id {workflow_id:?} now belongs to run {found}, not to {expected}: look the run up again [A0023]")]
+    OtherRun {
+        /// The id.
+        workflow_id: String,
+        /// The run that has it.
+        found: RunId,
+        /// The run that was meant.
+        expected: RunId,
+    },
+}

@@ -1,0 +1,114 @@
+use crate::dispatch::WorkerSpec;
+use crate::effect::ReplyTo;
+use antiphon_conversation::{Answer, Token};
+use antiphon_history::{ConversationKey, Payload, RunId, WorkflowKey};
+
+/// Everything that can wake the engine.
+#[derive(Debug)]
+pub enum Input {
+    /// Somebody asks for a workflow to run. Answered when the start is durable.
+    Start(StartRequest, ReplyTo),
+    /// Somebody sends a message to a run. Answered when it is durable.
+    Signal {
+        /// For whom.
+        target: Target,
+        /// The channel's name.
+        name: String,
+        /// What is sent.
+        input: Vec<Payload>,
+        /// The sender's id for this request; a repeated one changes nothing.
+        request_id: Option<String>,
+        /// Who wants to know.
+        reply: ReplyTo,
+    },
+    /// Somebody asks for a run to be cancelled. Answered when the request is durable.
+    Cancel {
+        /// Which run.
+        target: Target,
+        /// Why, for the record.
+        reason: String,
+        /// Who wants to know.
+        reply: ReplyTo,
+    },
+    /// Somebody waits for the end of a run. Answered when the end is durable.
+    Wait {
+        /// Which run.
+        target: Target,
+        /// Who wants to know.
+        reply: ReplyTo,
+    },
+    /// Somebody no longer waits for an answer.
+    Forget(ReplyTo),
+    /// A worker can take requests from now on.
+    WorkerJoined(WorkerSpec),
+    /// A worker is gone; its legs are lost.
+    WorkerLeft {
+        /// Its name.
+        name: String,
+    },
+    /// A worker has ended a leg.
+    Answered {
+        /// Which conversation.
+        conversation: ConversationKey,
+        /// Which leg.
+        leg: u32,
+        /// The leg's secret.
+        token: Token,
+        /// What it says.
+        answer: Answer,
+    },
+    /// A worker tells that it is alive, and how far it is.
+    Heartbeat {
+        /// Which conversation.
+        conversation: ConversationKey,
+        /// Which leg.
+        leg: u32,
+        /// The leg's secret.
+        token: Token,
+        /// How far it is.
+        details: Option<Payload>,
+    },
+    /// The archive has taken over all segments up to this one.
+    Archived {
+        /// The watermark.
+        through: u64,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// Which run is meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// The user's id.
+    pub workflow: WorkflowKey,
+    /// Only if this is the run that has it now.
+    pub run: Option<RunId>,
+}
+
+/// A workflow to run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StartRequest {
+    /// The user's id for it.
+    pub workflow: WorkflowKey,
+    /// Which code.
+    pub workflow_type: String,
+    /// With what.
+    pub input: Vec<Payload>,
+    /// What a finished run of the same id means.
+    pub id_reuse: IdReuse,
+    /// The starter's id for this request, for the record.
+    pub request_id: Option<String>,
+}
+
+/// What a start may do when its workflow id belongs to a run that has ended. (An open run always keeps its id.)
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum IdReuse {
+    /// The id stays with its run: the same type and input answer with that run, others are a conflict.
+    #[default]
+    Never,
+    /// A run that failed or was cancelled gives its id to a new run; a completed one keeps it.
+    AfterFailure,
+    /// Every ended run gives its id to a new run.
+    Always,
+}

@@ -1,0 +1,272 @@
+use super::{Core, Partition};
+use crate::Effect;
+use crate::run::Run;
+use antiphon_conversation::{Answer, Deadline, Deadlines, Phase, Request, Token, result_digest, retry};
+use antiphon_history::limits::{PAYLOAD_MAX_BYTES, bounded_text};
+use antiphon_history::{
+    ActivityOutcome, ConversationEvent, ConversationKey, ConversationOutcome, ExitReason, Failure, Ordinal, Payload,
+    Response, RunEvent, RunKey, TimeoutKind,
+};
+use std::collections::BTreeMap;
+
+impl Partition {
+    /// A worker has ended a leg. Only the leg that is under way, with its token, counts (invariant 5).
+    pub(super) fn answered(&mut self, conversation: ConversationKey, leg: u32, token: Token, answer: Answer) {
+        let Some(run) = current(&mut self.runs, conversation, leg, token) else {
+            // The body of a leg that no longer counts has ended: its place is free again. Only a body that we told to
+            // stop is expected to say so.
+            let had_place = self.core.dispatch.release(conversation, leg);
+            if !(had_place && matches!(answer, Answer::Stopped)) {
+                self.core.stats.stale_answers += 1;
+            }
+            return;
+        };
+        self.core.dispatch.release(conversation, leg);
+        let ordinal = conversation.ordinal;
+        match within_limits(answer) {
+            Answer::Completed { result } => self.core.completed(run, ordinal, leg, result),
+            Answer::Failed { failure, retryable } => self.core.failed(run, ordinal, leg, failure, retryable),
+            Answer::Panicked { message } => {
+                self.core.lost(run, ordinal, ExitReason::Panicked { message: bounded_text(&message) });
+            }
+            // Nobody asked it to stop: the worker did, on its own way out.
+            Answer::Stopped => self.core.lost(run, ordinal, ExitReason::WorkerExit),
+        }
+    }
+
+    pub(super) fn heartbeat(
+        &mut self,
+        conversation: ConversationKey,
+        leg: u32,
+        token: Token,
+        details: Option<Payload>,
+    ) {
+        let now = self.core.now;
+        let Some(run) = current(&mut self.runs, conversation, leg, token) else {
+            self.core.stats.stale_answers += 1;
+            return;
+        };
+        let record_ms = self.core.config.heartbeat_record_ms;
+        let ordinal = conversation.ordinal;
+        let Some(activity) = run.state.activities.get_mut(&ordinal) else { return };
+        activity.conversation.heard(now);
+        if let Some(details) = details.filter(Payload::is_within_limit) {
+            if activity.progress_recorded_at.plus_ms(record_ms) <= now {
+                activity.progress_recorded_at = now;
+                self.core.converse(run, ordinal, ConversationEvent::Heartbeat { leg, details });
+            } else {
+                activity.conversation.progress(details);
+            }
+        }
+        self.core.reindex(run, ordinal);
+    }
+
+    pub(super) fn worker_left(&mut self, name: &str) {
+        for (conversation, leg) in self.core.dispatch.leave(name) {
+            let Some(run) = self.runs.get_mut(&conversation.run) else { continue };
+            if is_current(run, conversation, leg) {
+                self.core.lost(run, conversation.ordinal, ExitReason::WorkerExit);
+            }
+        }
+    }
+
+    /// A deadline of an activity, or the end of a wait between its legs or attempts, has come.
+    pub(super) fn activity_due(&mut self, key: RunKey, ordinal: Ordinal) {
+        let Some(run) = self.runs.get_mut(&key) else { return };
+        let Some(activity) = run.state.activities.get_mut(&ordinal) else { return };
+        activity.indexed = None;
+        let now = self.core.now;
+        // Computed again rather than believed: a heartbeat may have moved the deadline since it was noted.
+        let next = Deadlines::of(&activity.conversation, &activity.call.options, activity.scheduled_at, now).next;
+        match next {
+            Some((at, Deadline::Timeout(kind))) if at <= now => self.core.timed_out(run, ordinal, kind),
+            _ => {
+                self.core.line_up(run, ordinal);
+                self.core.reindex(run, ordinal);
+            }
+        }
+    }
+
+    /// Gives waiting attempts to workers with free places, oldest first.
+    pub(super) fn dispatch(&mut self) {
+        let mut looked_at = 0;
+        while let Some((stamp, key, ordinal)) = self.core.dispatch.next(looked_at) {
+            let placed = match self.runs.get_mut(&key) {
+                Some(run) => self.core.select(run, ordinal),
+                None => {
+                    self.core.dispatch.remove(key, ordinal);
+                    false
+                }
+            };
+            // An attempt that may not go to any worker with a free place (all are excluded) does not hold up others.
+            if !placed {
+                looked_at = stamp;
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Chooses a worker for a waiting attempt; records the choice and the sending, and only then lets it leave.
+    fn select(&mut self, run: &mut Run, ordinal: Ordinal) -> bool {
+        let key = run.state.key;
+        let Some(conversation) = run.state.conversation_key(ordinal) else { return false };
+        let Some(activity) = run.state.activities.get(&ordinal) else { return false };
+        let Some(choice) = self.dispatch.choose(key, ordinal, activity.conversation.excluded()) else { return false };
+        let leg = activity.conversation.next_leg();
+        let token = self.mint.token(conversation, leg);
+        let request = Request {
+            conversation,
+            leg,
+            token,
+            run_id: run.state.started.run_id,
+            activity_type: activity.call.activity_type.clone(),
+            input: activity.call.input.clone(),
+            options: activity.call.options.clone(),
+            details: activity.conversation.details().cloned(),
+            idempotency_key: Request::idempotency_key(run.state.started.run_id, ordinal),
+        };
+        let selected =
+            ConversationEvent::WorkerSelected { leg, worker: choice.worker.clone(), token: token.hash(), why: choice.why };
+        if !self.converse(run, ordinal, selected) || !self.converse(run, ordinal, ConversationEvent::Sent { leg }) {
+            self.dispatch.remove(key, ordinal);
+            return false;
+        }
+        self.dispatch.place(&choice.worker, conversation, leg);
+        self.effects.push(Effect::Dispatch { worker: choice.worker, request: Box::new(request) });
+        self.reindex(run, ordinal);
+        true
+    }
+
+    /// Records, once per reason, that no connected worker could ever take an attempt; fails it if it asked for that.
+    pub(super) fn note_nobody(&mut self, run: &mut Run, ordinal: Ordinal) {
+        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        let Some(reason) = self.dispatch.nobody(&activity.call) else { return };
+        if activity.conversation.phase() != Phase::Queued || activity.conversation.no_worker() == Some(&reason) {
+            return;
+        }
+        let fail_fast = activity.call.options.fail_fast;
+        self.converse(run, ordinal, ConversationEvent::NoWorker { reason: reason.clone() });
+        if fail_fast {
+            self.close(run, ordinal, ConversationOutcome::NoWorker, ActivityOutcome::NoWorker { reason });
+        }
+    }
+
+    fn completed(&mut self, run: &mut Run, ordinal: Ordinal, leg: u32, result: Vec<Payload>) {
+        let (digest, len) = result_digest(&result);
+        let response = Response::Completed { digest, len };
+        self.converse(run, ordinal, ConversationEvent::Received { leg, response });
+        self.close(run, ordinal, ConversationOutcome::Completed, ActivityOutcome::Completed { result });
+    }
+
+    fn failed(&mut self, run: &mut Run, ordinal: Ordinal, leg: u32, failure: Failure, retryable: bool) {
+        let response = Response::Failed { message: failure.message.clone(), retryable };
+        self.converse(run, ordinal, ConversationEvent::Received { leg, response });
+        let attempts = run.state.activities.get(&ordinal).map_or(1, |activity| activity.attempt);
+        if retryable && self.retry(run, ordinal, ConversationOutcome::Failed) {
+            return;
+        }
+        self.close(run, ordinal, ConversationOutcome::Failed, ActivityOutcome::Failed { failure, attempts });
+    }
+
+    /// Closes the conversation of a failed attempt and opens the next one, if the policy allows and there is time.
+    fn retry(&mut self, run: &mut Run, ordinal: Ordinal, outcome: ConversationOutcome) -> bool {
+        let Some(activity) = run.state.activities.get(&ordinal) else { return false };
+        let options = &activity.call.options;
+        let Some(wait_ms) = retry::delay_after(&options.retry, activity.attempt) else { return false };
+        let visible_at = self.now.plus_ms(wait_ms);
+        let too_late = options
+            .schedule_to_close_ms
+            .is_some_and(|ms| activity.scheduled_at.plus_ms(ms) <= visible_at);
+        // A retry that could only meet the overall deadline would hide the real error behind a timeout.
+        if too_late || !self.converse(run, ordinal, ConversationEvent::Closed { outcome }) {
+            return false;
+        }
+        self.open(run, ordinal, (wait_ms > 0).then_some(visible_at));
+        true
+    }
+
+    fn timed_out(&mut self, run: &mut Run, ordinal: Ordinal, kind: TimeoutKind) {
+        self.stop_leg(run, ordinal, ExitReason::TimedOut { kind });
+        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        let (attempts, at_most_once) = (activity.attempt, activity.call.options.at_most_once);
+        // Only a leg that ran too long is worth another attempt, and only if its body may run twice.
+        let again = matches!(kind, TimeoutKind::StartToClose | TimeoutKind::Heartbeat) && !at_most_once;
+        if again && self.retry(run, ordinal, ConversationOutcome::TimedOut) {
+            return;
+        }
+        self.close(run, ordinal, ConversationOutcome::TimedOut, ActivityOutcome::TimedOut { kind, attempts });
+    }
+
+    /// A leg ended without a word of the activity. Another leg of the same conversation, while the budget lasts.
+    pub(super) fn lost(&mut self, run: &mut Run, ordinal: Ordinal, reason: ExitReason) {
+        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        let Some(leg) = activity.conversation.leg() else { return };
+        let (options, losses) = (&activity.call.options, activity.conversation.losses() + 1);
+        let over = options.at_most_once || losses > options.max_losses;
+        let mut excluded = activity.conversation.excluded().to_vec();
+        excluded.push(leg.worker.clone());
+        // At once where the fault was ours or another worker is there; else after a wait, so that a body that kills its
+        // only worker does not spin.
+        let at_once = over
+            || matches!(reason, ExitReason::EngineRestart)
+            || self.dispatch.somebody_else(&activity.call, &excluded);
+        let visible_at = (!at_once).then(|| self.now.plus_ms(retry::backoff_ms(&options.retry, losses)));
+        let details = activity.conversation.details().cloned();
+        let why = reason.to_string();
+        let event = ConversationEvent::Exited { leg: leg.number, reason, details, visible_at };
+        self.converse(run, ordinal, event);
+        if over {
+            let outcome = ActivityOutcome::Lost { losses, reason: why };
+            self.close(run, ordinal, ConversationOutcome::Lost, outcome);
+        } else {
+            self.line_up(run, ordinal);
+            self.reindex(run, ordinal);
+            self.note_nobody(run, ordinal);
+        }
+    }
+
+    /// Closes the conversation and gives the activity's outcome to the workflow, in the same segment.
+    fn close(&mut self, run: &mut Run, ordinal: Ordinal, closed: ConversationOutcome, outcome: ActivityOutcome) {
+        self.dispatch.remove(run.state.key, ordinal);
+        self.unindex(run, ordinal);
+        self.converse(run, ordinal, ConversationEvent::Closed { outcome: closed });
+        self.arrive(run, RunEvent::ActivityResolved { ordinal, outcome });
+    }
+}
+
+/// The run of a leg that is under way and whose token this is.
+fn current(
+    runs: &mut BTreeMap<RunKey, Run>,
+    conversation: ConversationKey,
+    leg: u32,
+    token: Token,
+) -> Option<&mut Run> {
+    let run = runs.get_mut(&conversation.run)?;
+    let known = run.state.activities.get(&conversation.ordinal)?.conversation.leg()?.token == token.hash();
+    (known && is_current(run, conversation, leg)).then_some(run)
+}
+
+fn is_current(run: &Run, conversation: ConversationKey, leg: u32) -> bool {
+    run.state.activities.get(&conversation.ordinal).is_some_and(|activity| {
+        activity.attempt == conversation.attempt
+            && activity.conversation.phase() == Phase::InDoubt
+            && activity.conversation.leg().is_some_and(|current| current.number == leg)
+    })
+}
+
+/// An answer that can be written: what is too large becomes a failure that says so, and is not tried again.
+fn within_limits(answer: Answer) -> Answer {
+    let too_large = match &answer {
+        Answer::Completed { result } => result.iter().find(|payload| !payload.is_within_limit()),
+        Answer::Failed { failure, .. } => failure.details.iter().find(|payload| !payload.is_within_limit()),
+        Answer::Panicked { .. } | Answer::Stopped => None,
+    };
+    let Some(large) = too_large else { return answer };
+    let message = format!(
+        "the activity returned {} bytes, over the limit of {PAYLOAD_MAX_BYTES}: keep the data elsewhere and return a \
+         reference [A0015]",
+        large.len()
+    );
+    Answer::Failed { failure: Failure { message, kind: "TooLarge".to_owned(), details: None }, retryable: false }
+}

@@ -1,0 +1,187 @@
+use super::{Core, Due};
+use crate::run::Run;
+use crate::state::Outcome;
+use crate::{Effect, Reply, ReplyTo, RunOutcome};
+use antiphon_conversation::{Deadlines, Phase};
+use antiphon_history::{ConversationEvent, ConversationOutcome, ExitReason, Ordinal, RunEvent, Timestamp};
+
+impl Core {
+    /// Records an arrival, hands it to the workflow, records what it asks and does what follows from it.
+    pub(super) fn arrive(&mut self, run: &mut Run, arrival: RunEvent) {
+        if !self.record(run, arrival.clone()) {
+            return;
+        }
+        let commands = run.take_in(&arrival, self.now);
+        self.carry_out(run, commands);
+    }
+
+    /// Records events that the run's code or its driver gave, then does what follows from them.
+    ///
+    /// Two passes: the run's events are consecutive in the record, and the conversations that they open come behind.
+    pub(super) fn carry_out(&mut self, run: &mut Run, events: Vec<RunEvent>) {
+        let recorded: Vec<RunEvent> = events.into_iter().filter(|event| self.record(run, event.clone())).collect();
+        for event in &recorded {
+            match event {
+                RunEvent::ActivityScheduled { ordinal, .. } => self.open(run, *ordinal, None),
+                RunEvent::ActivityCancelled { ordinal } => self.withdraw(run, *ordinal),
+                RunEvent::TimerStarted { ordinal, due, .. } if run.state.timers.contains_key(ordinal) => {
+                    self.deadlines.insert((*due, Due::Timer(run.state.key, *ordinal)));
+                }
+                RunEvent::Blocked(_) => self.stats.blocked += 1,
+                event if event.is_terminal() => self.ended(run),
+                _ => {}
+            }
+        }
+        self.rest(run);
+    }
+
+    /// Records one event of the run stream. False, and counted, if it cannot follow (invariant 8).
+    pub(super) fn record(&mut self, run: &mut Run, event: RunEvent) -> bool {
+        let seq = run.state.next_seq;
+        if let RunEvent::TimerCancelled { ordinal } = &event
+            && let Some(due) = run.state.timers.get(ordinal)
+        {
+            self.deadlines.remove(&(*due, Due::Timer(run.state.key, *ordinal)));
+        }
+        if run.state.apply_run(&event, self.now).is_err() {
+            self.stats.anomalies += 1;
+            return false;
+        }
+        self.batch.push_run(run.state.key, seq, self.now, event);
+        self.touch(run);
+        true
+    }
+
+    /// Records one event of an activity's conversation. False, and counted, if it cannot follow.
+    pub(super) fn converse(&mut self, run: &mut Run, ordinal: Ordinal, event: ConversationEvent) -> bool {
+        let Some(activity) = run.state.activities.get(&ordinal) else { return false };
+        let opens = matches!(event, ConversationEvent::Scheduled { .. });
+        let attempt = activity.attempt + u32::from(opens);
+        let seq = if opens { 1 } else { activity.conversation.events() + 1 };
+        if run.state.apply_conversation(ordinal, attempt, &event, self.now).is_err() {
+            self.stats.anomalies += 1;
+            return false;
+        }
+        self.batch.push_conversation(run.state.key, (ordinal, attempt), seq, self.now, event);
+        self.touch(run);
+        true
+    }
+
+    /// Opens the conversation of an activity's next attempt, to be taken from `visible_at` on.
+    pub(super) fn open(&mut self, run: &mut Run, ordinal: Ordinal, visible_at: Option<Timestamp>) {
+        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        let event = ConversationEvent::Scheduled {
+            activity_type: activity.call.activity_type.clone(),
+            queue: activity.call.queue.clone(),
+            visible_at,
+        };
+        if self.converse(run, ordinal, event) {
+            self.line_up(run, ordinal);
+            self.reindex(run, ordinal);
+            self.note_nobody(run, ordinal);
+        }
+    }
+
+    /// Puts a queued attempt in line, if it may be taken now.
+    pub(super) fn line_up(&mut self, run: &Run, ordinal: Ordinal) {
+        if let Some(activity) = run.state.activities.get(&ordinal)
+            && activity.conversation.phase() == Phase::Queued
+            && activity.conversation.visible_at() <= self.now
+        {
+            self.dispatch.add(run.state.key, ordinal, &activity.call);
+        }
+    }
+
+    /// The workflow no longer waits for an activity: its conversation ends now, and a running leg is told to stop.
+    fn withdraw(&mut self, run: &mut Run, ordinal: Ordinal) {
+        self.dispatch.remove(run.state.key, ordinal);
+        self.unindex(run, ordinal);
+        self.stop_leg(run, ordinal, ExitReason::Cancelled);
+        self.converse(run, ordinal, ConversationEvent::Closed { outcome: ConversationOutcome::Cancelled });
+    }
+
+    /// Ends the leg that is under way, if one is, and tells its worker to stop. Its answer no longer counts; its place
+    /// is given back when the worker says that the body has ended.
+    pub(super) fn stop_leg(&mut self, run: &mut Run, ordinal: Ordinal, reason: ExitReason) {
+        let Some(conversation) = run.state.conversation_key(ordinal) else { return };
+        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        let Some(leg) = activity.conversation.leg() else { return };
+        let (number, worker) = (leg.number, leg.worker.clone());
+        let details = activity.conversation.details().cloned();
+        self.converse(run, ordinal, ConversationEvent::CancelSent { leg: number });
+        let event = ConversationEvent::Exited { leg: number, reason, details, visible_at: None };
+        self.converse(run, ordinal, event);
+        self.effects.push(Effect::CancelLeg { worker, conversation, leg: number });
+    }
+
+    /// Brings the deadline index in line with an activity's conversation.
+    pub(super) fn reindex(&mut self, run: &mut Run, ordinal: Ordinal) {
+        let key = run.state.key;
+        let Some(activity) = run.state.activities.get_mut(&ordinal) else { return };
+        let wanted = Deadlines::of(&activity.conversation, &activity.call.options, activity.scheduled_at, self.now).next;
+        if activity.indexed == wanted {
+            return;
+        }
+        if let Some((at, _)) = activity.indexed {
+            self.deadlines.remove(&(at, Due::Activity(key, ordinal)));
+        }
+        if let Some((at, _)) = wanted {
+            self.deadlines.insert((at, Due::Activity(key, ordinal)));
+        }
+        activity.indexed = wanted;
+    }
+
+    pub(super) fn unindex(&mut self, run: &mut Run, ordinal: Ordinal) {
+        let key = run.state.key;
+        if let Some(activity) = run.state.activities.get_mut(&ordinal)
+            && let Some((at, _)) = activity.indexed.take()
+        {
+            self.deadlines.remove(&(at, Due::Activity(key, ordinal)));
+        }
+    }
+
+    fn ended(&mut self, run: &Run) {
+        self.stats.ended += 1;
+        for to in self.waiters.remove(&run.state.key).unwrap_or_default() {
+            self.waiting.remove(&to);
+            self.reply_ended(run, to);
+        }
+    }
+
+    /// Answers a caller who waits for a run that has ended.
+    pub(super) fn reply_ended(&mut self, run: &Run, to: ReplyTo) {
+        let outcome = match run.state.outcome.clone() {
+            Some(Outcome::Completed(result)) => RunOutcome::Completed { result },
+            Some(Outcome::Failed(failure)) => RunOutcome::Failed { failure },
+            Some(Outcome::Cancelled(reason)) => RunOutcome::Cancelled { reason },
+            None => return,
+        };
+        self.reply(to, Reply::Ended { run_id: run.state.started.run_id, outcome });
+    }
+
+    pub(super) fn reply(&mut self, to: ReplyTo, reply: Reply) {
+        self.effects.push(Effect::Reply { to, reply });
+    }
+
+    pub(super) fn await_end(&mut self, run: &Run, to: ReplyTo) {
+        self.waiters.entry(run.state.key).or_default().push(to);
+        self.waiting.insert(to, run.state.key);
+    }
+
+    pub(super) fn forget(&mut self, to: ReplyTo) {
+        if let Some(run) = self.waiting.remove(&to)
+            && let Some(waiters) = self.waiters.get_mut(&run)
+        {
+            waiters.retain(|waiter| *waiter != to);
+            if waiters.is_empty() {
+                self.waiters.remove(&run);
+            }
+        }
+    }
+
+    fn touch(&mut self, run: &mut Run) {
+        self.unrest(run);
+        run.last_segment = self.next_segment;
+        run.touched_at = self.now;
+    }
+}

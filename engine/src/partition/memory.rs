@@ -1,0 +1,122 @@
+use super::{Core, Due, Partition};
+use crate::recorded::Recorded;
+use crate::run::{Resumed, Run};
+use antiphon_conversation::Phase;
+use antiphon_history::{ExitReason, HistoryFile, HistoryFileError, Ordinal, RunKey, Timestamp};
+
+/// A history that cannot be brought into memory. The run is left as it is on record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The history is damaged.
+    #[error(transparent)]
+    History(#[from] HistoryFileError),
+    /// The records are sound, but do not follow from each other.
+    #[error("run {run:?} cannot be folded: {problem}; run `antiphon verify` on the store")]
+    Fold {
+        /// The run.
+        run: RunKey,
+        /// What does not follow.
+        problem: String,
+    },
+}
+
+impl Partition {
+    /// Brings a run into memory from its records: folds them, replays its code, and takes up its open conversations.
+    ///
+    /// A leg that was under way belonged to an engine that is gone: it ends as lost by an engine restart. A run that is
+    /// in memory already is left alone. Errors change nothing.
+    pub fn load(&mut self, history: &HistoryFile, now: Timestamp) -> Result<RunKey, LoadError> {
+        let recorded = Recorded::read(history)?;
+        let key = recorded.row.key;
+        if self.runs.contains_key(&key) {
+            return Ok(key);
+        }
+        self.advance(now.max(recorded.row.updated_at));
+        let Resumed { mut run, events } = Run::resume(&recorded, &self.core.programs, &self.core.config)
+            .map_err(|problem| LoadError::Fold { run: key, problem: problem.to_string() })?;
+        self.core.stats.loaded += 1;
+        for (ordinal, due) in &run.state.timers {
+            self.core.deadlines.insert((*due, Due::Timer(key, *ordinal)));
+        }
+        let open: Vec<Ordinal> = run.state.activities.keys().copied().collect();
+        for ordinal in open {
+            self.core.take_up(&mut run, ordinal);
+        }
+        self.core.carry_out(&mut run, events);
+        let workflow = run.state.workflow();
+        if self.ids.get(&workflow).is_none_or(|known| *known < key) {
+            self.ids.insert(workflow, key);
+        }
+        self.runs.insert(key, run);
+        self.dispatch();
+        Ok(key)
+    }
+
+    /// Lets go of runs that the archive holds completely: closed ones at once, waiting ones when they have been idle.
+    pub(super) fn archived(&mut self, through: u64) {
+        while let Some(&(segment, key)) = self.core.closed.first() {
+            if segment > through {
+                break;
+            }
+            self.core.closed.pop_first();
+            self.let_go(key);
+        }
+        while let Some(&(segment, key)) = self.core.parked.first() {
+            let Some(run) = self.runs.get(&key) else {
+                self.core.parked.pop_first();
+                continue;
+            };
+            let idle = self.core.now.since_ms(run.touched_at) >= self.core.config.evict_after_ms;
+            if segment > through || !(idle || self.runs.len() > self.core.config.live_runs_max) {
+                break;
+            }
+            self.core.parked.pop_first();
+            self.core.stats.evicted += 1;
+            self.let_go(key);
+        }
+    }
+
+    fn let_go(&mut self, key: RunKey) {
+        let Some(run) = self.runs.remove(&key) else { return };
+        for (ordinal, due) in &run.state.timers {
+            self.core.deadlines.remove(&(*due, Due::Timer(key, *ordinal)));
+        }
+        let workflow = run.state.workflow();
+        if self.ids.get(&workflow) == Some(&key) {
+            self.ids.remove(&workflow);
+        }
+    }
+}
+
+impl Core {
+    /// Takes up an open activity of a run that was just loaded.
+    fn take_up(&mut self, run: &mut Run, ordinal: Ordinal) {
+        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        match activity.conversation.phase() {
+            Phase::Selected | Phase::InDoubt => self.lost(run, ordinal, ExitReason::EngineRestart),
+            Phase::Queued => {
+                self.line_up(run, ordinal);
+                self.reindex(run, ordinal);
+            }
+            // New, Answered and Closed never end a segment: their follower is in the same one.
+            Phase::New | Phase::Answered | Phase::Closed => self.stats.anomalies += 1,
+        }
+    }
+
+    /// Notes a run that may leave memory once the archive has all of it.
+    pub(super) fn rest(&mut self, run: &Run) {
+        let entry = (run.last_segment, run.state.key);
+        if run.state.status.is_closed() {
+            self.closed.insert(entry);
+        } else if run.state.is_parked() {
+            self.parked.insert(entry);
+        }
+    }
+
+    /// Takes a run off the notes: something is being recorded for it.
+    pub(super) fn unrest(&mut self, run: &Run) {
+        let entry = (run.last_segment, run.state.key);
+        self.closed.remove(&entry);
+        self.parked.remove(&entry);
+    }
+}

@@ -1,0 +1,235 @@
+//! One engine state machine: inputs in, events and effects out.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `mod.rs` | the step: time first, then the input, then who gets which attempt |
+//! | `core.rs` | how an event is recorded and folded, and what follows from a command |
+//! | `requests.rs` | start, signal, cancel, wait |
+//! | `activities.rs` | the way of an attempt: answers, deadlines, losses, retries, choice of worker |
+//! | `memory.rs` | bringing runs into memory and letting go of them |
+
+mod activities;
+mod core;
+mod memory;
+mod requests;
+
+use crate::dispatch::{Dispatch, WorkerView};
+use crate::run::Run;
+use crate::{Batch, Config, Input, Programs, ReplyTo};
+use antiphon_conversation::TokenMint;
+use antiphon_history::{Ordinal, RunKey, Timestamp, WorkflowKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use memory::LoadError;
+
+/// The engine of one partition.
+///
+/// The caller feeds inputs, takes batches, makes their segments durable in order and only then carries out their
+/// effects (invariant 1). If a segment cannot be made durable the partition is dropped and built again from the store;
+/// nothing is ever rolled back.
+pub struct Partition {
+    pub(crate) runs: BTreeMap<RunKey, Run>,
+    /// The newest run in memory of each workflow id.
+    pub(crate) ids: BTreeMap<WorkflowKey, RunKey>,
+    pub(crate) core: Core,
+}
+
+/// All of a partition but its runs, so that a run and the rest can be changed together.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) programs: Programs,
+    mint: TokenMint,
+    store_id: [u8; 16],
+    pub(crate) now: Timestamp,
+    /// The id that the segment of the open batch will have.
+    pub(crate) next_segment: u64,
+    next_run: u64,
+    batch: crate::batch::BatchBuilder,
+    effects: Vec<crate::Effect>,
+    /// What must happen when, without a word from anybody.
+    pub(crate) deadlines: BTreeSet<(Timestamp, Due)>,
+    pub(crate) dispatch: Dispatch,
+    waiters: BTreeMap<RunKey, Vec<ReplyTo>>,
+    waiting: BTreeMap<ReplyTo, RunKey>,
+    /// Closed and parked runs by the segment of their latest event: candidates for leaving memory.
+    closed: BTreeSet<(u64, RunKey)>,
+    parked: BTreeSet<(u64, RunKey)>,
+    stats: Stats,
+}
+
+/// Whose deadline an entry of the index is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Due {
+    Timer(RunKey, Ordinal),
+    Activity(RunKey, Ordinal),
+}
+
+/// Counters since the partition was built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Runs in memory now.
+    pub live_runs: usize,
+    /// Attempts that wait for a worker now.
+    pub waiting: usize,
+    /// Legs under way now.
+    pub in_flight: usize,
+    /// Runs started.
+    pub started: u64,
+    /// Runs ended.
+    pub ended: u64,
+    /// Runs let go of while they waited.
+    pub evicted: u64,
+    /// Runs brought back from the store.
+    pub loaded: u64,
+    /// Runs blocked by divergence, panic or an await of something foreign.
+    pub blocked: u64,
+    /// Answers and heartbeats that named a leg that is over, or carried a wrong token. They changed nothing.
+    pub stale_answers: u64,
+    /// Events that could not follow. Always 0 in a sound engine; the event was not recorded.
+    pub anomalies: u64,
+}
+
+/// What a partition is built from.
+#[derive(Clone)]
+pub struct Origin {
+    /// The store's id: makes run ids unique across stores.
+    pub store_id: [u8; 16],
+    /// 32 fresh random bytes: makes tokens that cannot be guessed.
+    pub secret: [u8; 32],
+    /// The id of the last segment of the log.
+    pub last_segment: u64,
+    /// The largest run key in the store.
+    pub last_run: u64,
+    /// The latest recorded time, or the clock's if it is later.
+    pub now: Timestamp,
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Origin(segment {}, run {})", self.last_segment, self.last_run)
+    }
+}
+
+impl Partition {
+    /// An empty partition on top of a store. Runs that need care are brought in by [`Partition::load`].
+    pub fn new(config: Config, programs: Programs, origin: Origin) -> Partition {
+        Partition {
+            runs: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            core: Core {
+                config,
+                programs,
+                mint: TokenMint::new(origin.secret),
+                store_id: origin.store_id,
+                now: origin.now,
+                next_segment: origin.last_segment + 1,
+                next_run: origin.last_run + 1,
+                batch: Default::default(),
+                effects: Vec::new(),
+                deadlines: BTreeSet::new(),
+                dispatch: Dispatch::default(),
+                waiters: BTreeMap::new(),
+                waiting: BTreeMap::new(),
+                closed: BTreeSet::new(),
+                parked: BTreeSet::new(),
+                stats: Stats::default(),
+            },
+        }
+    }
+
+    /// Takes one input at `now`. What follows is in the next [`Partition::take`].
+    ///
+    /// Engine time never runs backwards: a `now` before the latest recorded time counts as that time.
+    pub fn step(&mut self, input: Input, now: Timestamp) {
+        self.advance(now);
+        match input {
+            Input::Start(request, reply) => self.start(request, reply),
+            Input::Signal { target, name, input, request_id, reply } => {
+                self.signal(&target, name, input, request_id, reply);
+            }
+            Input::Cancel { target, reason, reply } => self.cancel(&target, reason, reply),
+            Input::Wait { target, reply } => self.wait(&target, reply),
+            Input::Forget(reply) => self.core.forget(reply),
+            Input::WorkerJoined(spec) => self.core.dispatch.join(spec),
+            Input::WorkerLeft { name } => self.worker_left(&name),
+            Input::Answered { conversation, leg, token, answer } => self.answered(conversation, leg, token, answer),
+            Input::Heartbeat { conversation, leg, token, details } => {
+                self.heartbeat(conversation, leg, token, details);
+            }
+            Input::Archived { through } => self.archived(through),
+            Input::Tick => {}
+        }
+        self.dispatch();
+    }
+
+    /// Closes the batch: everything decided since the last call.
+    pub fn take(&mut self) -> Batch {
+        let segment = self.core.batch.take();
+        if segment.is_some() {
+            self.core.next_segment += 1;
+        }
+        Batch { segment, at: self.core.now, effects: std::mem::take(&mut self.core.effects) }
+    }
+
+    /// Whether there is something to take.
+    pub fn has_work(&self) -> bool {
+        !self.core.batch.is_empty() || !self.core.effects.is_empty()
+    }
+
+    /// Whether the open batch has grown to its bound: take it before the next step.
+    pub fn is_full(&self) -> bool {
+        self.core.batch.bytes() >= self.core.config.segment_bytes
+    }
+
+    /// The next moment at which something must happen without an input. Step with [`Input::Tick`] then.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.core.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Whether the newest run of a workflow id is in memory.
+    pub fn knows(&self, workflow: &WorkflowKey) -> bool {
+        self.ids.contains_key(workflow)
+    }
+
+    /// Whether a run is in memory.
+    pub fn has_run(&self, run: RunKey) -> bool {
+        self.runs.contains_key(&run)
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            live_runs: self.runs.len(),
+            waiting: self.core.dispatch.waiting(),
+            in_flight: self.core.dispatch.in_flight(),
+            ..self.core.stats
+        }
+    }
+
+    /// The connected workers.
+    pub fn workers(&self) -> Vec<WorkerView> {
+        self.core.dispatch.views()
+    }
+
+    /// Lets everything happen that is due, in order of its moment.
+    fn advance(&mut self, now: Timestamp) {
+        self.core.now = self.core.now.max(now);
+        while let Some(&(at, due)) = self.core.deadlines.first() {
+            if at > self.core.now {
+                break;
+            }
+            self.core.deadlines.pop_first();
+            match due {
+                Due::Timer(run, ordinal) => self.timer_due(run, ordinal),
+                Due::Activity(run, ordinal) => self.activity_due(run, ordinal),
+            }
+        }
+    }
+
+    fn timer_due(&mut self, key: RunKey, ordinal: Ordinal) {
+        let Some(run) = self.runs.get_mut(&key) else { return };
+        if run.state.timers.contains_key(&ordinal) {
+            self.core.arrive(run, antiphon_history::RunEvent::TimerFired { ordinal });
+        }
+    }
+}

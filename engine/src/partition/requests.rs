@@ -1,0 +1,178 @@
+use super::Partition;
+use crate::run::Run;
+use crate::state::RunState;
+use crate::{IdReuse, Reply, ReplyTo, RequestError, SEMANTICS, StartRequest, Target};
+use antiphon_history::limits::{PAYLOAD_MAX_BYTES, bounded_text};
+use antiphon_history::{IdError, Payload, RunEvent, RunId, RunKey, RunStarted, RunStatus, WorkflowKey};
+
+impl Partition {
+    pub(super) fn start(&mut self, request: StartRequest, reply: ReplyTo) {
+        let answer = self.try_start(request).unwrap_or_else(Reply::Refused);
+        self.core.reply(reply, answer);
+    }
+
+    fn try_start(&mut self, request: StartRequest) -> Result<Reply, RequestError> {
+        check_workflow(&request.workflow)?;
+        check_payloads(&request.input)?;
+        let Some(program) = self.core.programs.get(&request.workflow_type).cloned() else {
+            let known = self.core.programs.names().join(", ");
+            let known = if known.is_empty() { "none".to_owned() } else { known };
+            return Err(RequestError::UnknownWorkflow { workflow_type: request.workflow_type, known });
+        };
+        if let Some(run) = self.ids.get(&request.workflow).and_then(|key| self.runs.get(key))
+            && !may_replace(run.state.status, request.id_reuse)
+        {
+            return same_or_conflict(run, &request);
+        }
+        // Read before anything is written: a run that can never begin would be blocked for ever.
+        program.check_input(&request.input).map_err(|problem| RequestError::Undecodable {
+            workflow_type: request.workflow_type.clone(),
+            problem: bounded_text(&problem),
+        })?;
+
+        let key = RunKey(self.core.next_run);
+        self.core.next_run += 1;
+        let run_id = self.core.run_id(key);
+        let started = RunStarted {
+            namespace: request.workflow.namespace.clone(),
+            workflow_id: request.workflow.id.clone(),
+            run_id,
+            workflow_type: request.workflow_type,
+            version: program.version(),
+            input: request.input,
+            semantics: SEMANTICS,
+            driver: "native".to_owned(),
+            request_id: request.request_id,
+        };
+        let state = RunState::new(key, started.clone());
+        let mut run = Run::begin(state, &self.core.programs, &self.core.config);
+        self.core.arrive(&mut run, RunEvent::RunStarted(Box::new(started)));
+        self.core.stats.started += 1;
+        self.runs.insert(key, run);
+        self.ids.insert(request.workflow, key);
+        Ok(Reply::Started { run_id, existing: false })
+    }
+
+    pub(super) fn signal(
+        &mut self,
+        target: &Target,
+        name: String,
+        input: Vec<Payload>,
+        request_id: Option<String>,
+        reply: ReplyTo,
+    ) {
+        let checked = IdError::check("signal name", &name)
+            .map_err(RequestError::from)
+            .and_then(|()| check_payloads(&input))
+            .and_then(|()| self.open_target(target));
+        let answer = match checked {
+            Err(error) => Reply::Refused(error),
+            Ok(key) => {
+                let run = self.runs.get_mut(&key).expect("open_target returns runs in memory");
+                let repeated = request_id.as_ref().is_some_and(|id| run.state.signal_ids.contains(id));
+                if !repeated {
+                    self.core.arrive(run, RunEvent::SignalReceived { name, input, request_id });
+                }
+                Reply::Accepted
+            }
+        };
+        self.core.reply(reply, answer);
+    }
+
+    pub(super) fn cancel(&mut self, target: &Target, reason: String, reply: ReplyTo) {
+        let answer = match self.open_target(target) {
+            Err(error) => Reply::Refused(error),
+            Ok(key) => {
+                let run = self.runs.get_mut(&key).expect("open_target returns runs in memory");
+                // The first request counts; a second one says nothing new.
+                if !run.state.cancel_requested {
+                    self.core.arrive(run, RunEvent::CancelRequested { reason: bounded_text(&reason) });
+                }
+                Reply::Accepted
+            }
+        };
+        self.core.reply(reply, answer);
+    }
+
+    pub(super) fn wait(&mut self, target: &Target, reply: ReplyTo) {
+        match self.target(target) {
+            Err(error) => self.core.reply(reply, Reply::Refused(error)),
+            Ok(key) => {
+                let run = &self.runs[&key];
+                if run.state.status.is_closed() {
+                    self.core.reply_ended(run, reply);
+                } else {
+                    self.core.await_end(run, reply);
+                }
+            }
+        }
+    }
+
+    fn target(&self, target: &Target) -> Result<RunKey, RequestError> {
+        let workflow_id = || target.workflow.to_string();
+        let key = *self.ids.get(&target.workflow).ok_or_else(|| RequestError::NotFound { workflow_id: workflow_id() })?;
+        let found = self.runs[&key].state.started.run_id;
+        match target.run {
+            Some(expected) if expected != found => {
+                Err(RequestError::OtherRun { workflow_id: workflow_id(), found, expected })
+            }
+            _ => Ok(key),
+        }
+    }
+
+    fn open_target(&self, target: &Target) -> Result<RunKey, RequestError> {
+        let key = self.target(target)?;
+        let run = &self.runs[&key];
+        if run.state.status.is_closed() {
+            let (workflow_id, run_id) = (target.workflow.to_string(), run.state.started.run_id);
+            return Err(RequestError::AlreadyEnded { workflow_id, run_id });
+        }
+        Ok(key)
+    }
+}
+
+impl super::Core {
+    /// A run id that no other run of any store has: over the store's id and the run's key, under the store's clock.
+    fn run_id(&self, key: RunKey) -> RunId {
+        let mut hasher = blake3::Hasher::new_derive_key("antiphon 2026 run id");
+        hasher.update(&self.store_id);
+        hasher.update(&key.0.to_le_bytes());
+        let mut unique = [0u8; 16];
+        unique.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        RunId::from_parts(self.now, unique)
+    }
+}
+
+fn may_replace(status: RunStatus, reuse: IdReuse) -> bool {
+    match reuse {
+        IdReuse::Never => false,
+        IdReuse::AfterFailure => matches!(status, RunStatus::Failed | RunStatus::Cancelled),
+        IdReuse::Always => status.is_closed(),
+    }
+}
+
+fn same_or_conflict(run: &Run, request: &StartRequest) -> Result<Reply, RequestError> {
+    let started = &run.state.started;
+    let same_input = started.input.len() == request.input.len()
+        && started.input.iter().zip(&request.input).all(|(a, b)| a.same_value(b));
+    let what = if started.workflow_type != request.workflow_type {
+        "workflow type"
+    } else if !same_input {
+        "input"
+    } else {
+        return Ok(Reply::Started { run_id: started.run_id, existing: true });
+    };
+    Err(RequestError::Conflict { workflow_id: request.workflow.to_string(), run_id: started.run_id, what })
+}
+
+fn check_workflow(workflow: &WorkflowKey) -> Result<(), IdError> {
+    IdError::check("namespace", &workflow.namespace)?;
+    IdError::check("workflow id", &workflow.id)
+}
+
+fn check_payloads(payloads: &[Payload]) -> Result<(), RequestError> {
+    match payloads.iter().find(|payload| !payload.is_within_limit()) {
+        Some(large) => Err(RequestError::TooLarge { bytes: large.len(), max: PAYLOAD_MAX_BYTES as u64 }),
+        None => Ok(()),
+    }
+}

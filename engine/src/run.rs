@@ -1,0 +1,208 @@
+use crate::Config;
+use crate::driver::{Driver, TurnEnd};
+use crate::program::Programs;
+use crate::recorded::{Entry, Recorded};
+use crate::state::{RunState, StateError};
+use antiphon_history::{Blocked, BlockedReason, Role, RunEvent, RunStatus, Timestamp};
+use std::collections::VecDeque;
+
+/// One run in memory: what its records say, and its code at the place where it waits.
+pub(crate) struct Run {
+    pub(crate) state: RunState,
+    driver: Option<Driver>,
+    /// The segment that holds the run's latest event.
+    pub(crate) last_segment: u64,
+    /// When the run last took something in.
+    pub(crate) touched_at: Timestamp,
+}
+
+/// A run brought back from its records, and what has to be appended now: nothing, a block, or the end of one.
+pub(crate) struct Resumed {
+    pub(crate) run: Run,
+    pub(crate) events: Vec<RunEvent>,
+}
+
+impl Run {
+    /// A run whose first event is about to be recorded.
+    pub(crate) fn begin(state: RunState, programs: &Programs, config: &Config) -> Run {
+        let driver = programs
+            .get(&state.started.workflow_type)
+            .map(|program| Driver::new(program.as_ref(), &state.started, config));
+        Run { state, driver, last_segment: 0, touched_at: Timestamp::default() }
+    }
+
+    /// Applies an arrival that has been folded already. Returns what the workflow asks now, or the block that it ran
+    /// into; either is to be appended behind the arrival.
+    pub(crate) fn take_in(&mut self, arrival: &RunEvent, at: Timestamp) -> Vec<RunEvent> {
+        let Some(driver) = &mut self.driver else { return Vec::new() };
+        match driver.apply(arrival, at) {
+            TurnEnd::Waiting => driver.take_commands(),
+            TurnEnd::Ended => {
+                let commands = driver.take_commands();
+                self.driver = None;
+                commands
+            }
+            TurnEnd::Halted(reason) => {
+                self.driver = None;
+                vec![RunEvent::Blocked(Box::new(Blocked { reason, held: 1 }))]
+            }
+        }
+    }
+
+    /// Brings a run back: folds its records, then replays its code along the run stream. Reads nothing else.
+    pub(crate) fn resume(recorded: &Recorded, programs: &Programs, config: &Config) -> Result<Resumed, StateError> {
+        let state = fold(recorded)?;
+        let mut run = Run { state, driver: None, last_segment: 0, touched_at: recorded.row.updated_at };
+        let mut events = Vec::new();
+        if !run.state.status.is_closed() {
+            let resumption = Replayer::run(recorded.run_stream(), programs, config, Frontier::TurnEnd);
+            match resumption {
+                Ok(replayed) => (run.driver, events) = replayed.go_on(),
+                // A block that is on record already is not written again: the run must not grow by being looked at.
+                Err(_) if run.state.status == RunStatus::Blocked => {}
+                Err(reason) => events.push(RunEvent::Blocked(Box::new(Blocked { reason, held: 0 }))),
+            }
+        }
+        Ok(Resumed { run, events })
+    }
+}
+
+/// Folds all records of a run.
+pub(crate) fn fold(recorded: &Recorded) -> Result<RunState, StateError> {
+    let mut state: Option<RunState> = None;
+    for entry in &recorded.entries {
+        match entry {
+            Entry::Run { event, at, .. } => {
+                if let (None, RunEvent::RunStarted(started)) = (&state, event) {
+                    state = Some(RunState::new(recorded.row.key, (**started).clone()));
+                }
+                let state = state.as_mut().ok_or(StateError::AfterEnd { event: event.name() })?;
+                state.apply_run(event, *at)?;
+            }
+            Entry::Conversation { ordinal, attempt, event, at } => {
+                let state = state.as_mut().ok_or(StateError::NoActivity { event: event.name(), ordinal: *ordinal })?;
+                // The end of a conversation that outlived its run's need is folded by the catalogue alone.
+                if state.activities.contains_key(ordinal) {
+                    state.apply_conversation(*ordinal, *attempt, event, *at)?;
+                }
+            }
+        }
+    }
+    state.ok_or(StateError::AfterEnd { event: "nothing" })
+}
+
+/// What may follow the last recorded event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Frontier {
+    /// Nothing: the record ends where a turn ended, as every record in a store does.
+    TurnEnd,
+    /// More commands of the last turn: the record was cut at an arbitrary event (replay of prefixes).
+    Anywhere,
+}
+
+/// Replays a run stream: hands every arrival to the code and demands the recorded commands.
+pub(crate) struct Replayer {
+    driver: Driver,
+    /// Arrivals that the workflow has not taken in, because it was blocked when they came.
+    held: VecDeque<(RunEvent, Timestamp)>,
+    blocked: bool,
+    /// Commands beyond the record's end, where [`Frontier::Anywhere`] allows them.
+    pub(crate) beyond: Vec<RunEvent>,
+    pub(crate) ended: bool,
+}
+
+impl Replayer {
+    pub(crate) fn run(
+        stream: Vec<(u64, Timestamp, RunEvent)>,
+        programs: &Programs,
+        config: &Config,
+        frontier: Frontier,
+    ) -> Result<Replayer, BlockedReason> {
+        let Some((_, _, RunEvent::RunStarted(started))) = stream.first() else {
+            return Err(BlockedReason::UnknownWorkflow { workflow_type: String::new() });
+        };
+        let program = programs
+            .get(&started.workflow_type)
+            .ok_or_else(|| BlockedReason::UnknownWorkflow { workflow_type: started.workflow_type.clone() })?;
+        let driver = Driver::new(program.as_ref(), started, config);
+        let mut replayer =
+            Replayer { driver, held: VecDeque::new(), blocked: false, beyond: Vec::new(), ended: false };
+        let mut at = 0;
+        while at < stream.len() {
+            at = replayer.next(&stream, at, frontier)?;
+        }
+        Ok(replayer)
+    }
+
+    /// Replays the event at index `at` and the commands that follow it; returns the index behind them.
+    fn next(
+        &mut self,
+        stream: &[(u64, Timestamp, RunEvent)],
+        at: usize,
+        frontier: Frontier,
+    ) -> Result<usize, BlockedReason> {
+        let (_, time, event) = &stream[at];
+        let behind = at + 1 + stream[at + 1..].iter().take_while(|(_, _, next)| next.role() == Role::Command).count();
+        // A block that follows says how many of the latest arrivals the workflow had not taken in.
+        let held_after = match stream.get(behind) {
+            Some((_, _, RunEvent::Blocked(blocked))) => blocked.held as usize,
+            _ => 0,
+        };
+        match (event, event.role()) {
+            (RunEvent::Blocked(_), _) => self.blocked = true,
+            (RunEvent::Unblocked, _) => self.blocked = false,
+            (_, Role::Arrival) => self.held.push_back((event.clone(), *time)),
+            (_, Role::Command | Role::Engine) => {}
+        }
+        let script: Vec<_> = stream[at + 1..behind].iter().map(|(seq, _, event)| (*seq, event.clone())).collect();
+        if self.blocked {
+            return Ok(behind);
+        }
+        let next_seq = stream.get(behind).map_or(stream.len() as u64 + 1, |(seq, _, _)| *seq);
+        let open_ended = frontier == Frontier::Anywhere && behind == stream.len();
+        self.driver.expect(script, next_seq, open_ended);
+        while self.held.len() > held_after {
+            let Some((arrival, time)) = self.held.pop_front() else { break };
+            match self.driver.apply(&arrival, time) {
+                TurnEnd::Halted(reason) => return Err(reason),
+                TurnEnd::Ended => self.ended = true,
+                TurnEnd::Waiting => {}
+            }
+        }
+        if let Some(reason) = self.driver.missing() {
+            return Err(reason);
+        }
+        self.beyond.extend(self.driver.take_commands());
+        Ok(behind)
+    }
+
+    /// Ends the replay and goes live: takes in what a block had held back. Returns the code, if it can go on, and the
+    /// events to append.
+    fn go_on(mut self) -> (Option<Driver>, Vec<RunEvent>) {
+        if !self.blocked && self.held.is_empty() {
+            self.driver.go_live();
+            return (Some(self.driver), Vec::new());
+        }
+        self.driver.go_live();
+        let mut events = vec![RunEvent::Unblocked];
+        let mut taken = 0;
+        while let Some((arrival, time)) = self.held.pop_front() {
+            match self.driver.apply(&arrival, time) {
+                TurnEnd::Waiting => events.extend(self.driver.take_commands()),
+                TurnEnd::Ended => {
+                    events.extend(self.driver.take_commands());
+                    return (None, events);
+                }
+                // Still broken at the same place: nothing is appended, the record already says so.
+                TurnEnd::Halted(_) if taken == 0 => return (None, Vec::new()),
+                TurnEnd::Halted(reason) => {
+                    let held = u32::try_from(self.held.len() + 1).unwrap_or(u32::MAX);
+                    events.push(RunEvent::Blocked(Box::new(Blocked { reason, held })));
+                    return (None, events);
+                }
+            }
+            taken += 1;
+        }
+        (Some(self.driver), events)
+    }
+}

@@ -1,0 +1,172 @@
+use antiphon_conversation::{Conversation, Deadline, IllegalEvent};
+use antiphon_history::{
+    ActivityCall, ConversationEvent, ConversationKey, Failure, Ordinal, Payload, RunEvent, RunKey, RunStarted, RunStatus,
+    Timestamp, WorkflowKey,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the records of one run say: the fold of its run stream and of its open conversations.
+///
+/// Everything the run waits for is computed from here; nothing is kept beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct RunState {
+    pub(crate) key: RunKey,
+    pub(crate) started: RunStarted,
+    pub(crate) status: RunStatus,
+    /// The sequence number of the next event of the run stream.
+    pub(crate) next_seq: u64,
+    /// Activities whose conversation is not closed, or whose outcome the run stream does not hold yet.
+    pub(crate) activities: BTreeMap<Ordinal, Activity>,
+    pub(crate) timers: BTreeMap<Ordinal, Timestamp>,
+    /// Request ids of signals, so that a repeated request changes nothing.
+    pub(crate) signal_ids: BTreeSet<String>,
+    pub(crate) cancel_requested: bool,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// How a closed run ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    Completed(Vec<Payload>),
+    Failed(Failure),
+    Cancelled(String),
+}
+
+/// One activity that is not over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Activity {
+    pub(crate) call: ActivityCall,
+    pub(crate) scheduled_at: Timestamp,
+    pub(crate) attempt: u32,
+    pub(crate) conversation: Conversation,
+    /// The workflow no longer waits for it.
+    pub(crate) withdrawn: bool,
+    /// When a heartbeat's details were last written.
+    pub(crate) progress_recorded_at: Timestamp,
+    /// The entry in the partition's deadline index, so that it can be taken out again.
+    pub(crate) indexed: Option<(Timestamp, Deadline)>,
+}
+
+/// A record that does not follow from what was folded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error("{event} is written after the run ended")]
+    AfterEnd { event: &'static str },
+    #[error("{event} names activity {ordinal}, which is not open")]
+    NoActivity { event: &'static str, ordinal: Ordinal },
+    #[error("conversation {ordinal}.{attempt}: {source}")]
+    Conversation { ordinal: Ordinal, attempt: u32, source: IllegalEvent },
+}
+
+impl RunState {
+    pub(crate) fn new(key: RunKey, started: RunStarted) -> RunState {
+        RunState {
+            key,
+            started,
+            status: RunStatus::Running,
+            next_seq: 1,
+            activities: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            signal_ids: BTreeSet::new(),
+            cancel_requested: false,
+            outcome: None,
+        }
+    }
+
+    pub(crate) fn workflow(&self) -> WorkflowKey {
+        WorkflowKey { namespace: self.started.namespace.clone(), id: self.started.workflow_id.clone() }
+    }
+
+    pub(crate) fn conversation_key(&self, ordinal: Ordinal) -> Option<ConversationKey> {
+        let attempt = self.activities.get(&ordinal)?.attempt;
+        Some(ConversationKey { run: self.key, ordinal, attempt })
+    }
+
+    /// Folds the next event of the run stream. After an error nothing has changed.
+    pub(crate) fn apply_run(&mut self, event: &RunEvent, at: Timestamp) -> Result<(), StateError> {
+        if self.status.is_closed() {
+            return Err(StateError::AfterEnd { event: event.name() });
+        }
+        match event {
+            RunEvent::RunStarted(_) | RunEvent::PatchMarked { .. } => {}
+            RunEvent::SideEffectRecorded { .. } | RunEvent::CompensationPushed { .. } => {}
+            RunEvent::ActivityScheduled { ordinal, call } => {
+                let activity = Activity {
+                    call: (**call).clone(),
+                    scheduled_at: at,
+                    attempt: 0,
+                    conversation: Conversation::default(),
+                    withdrawn: false,
+                    progress_recorded_at: Timestamp(i64::MIN),
+                    indexed: None,
+                };
+                self.activities.insert(*ordinal, activity);
+            }
+            RunEvent::ActivityResolved { ordinal, .. } => {
+                let known = self.activities.remove(ordinal);
+                known.ok_or(StateError::NoActivity { event: event.name(), ordinal: *ordinal })?;
+            }
+            RunEvent::ActivityCancelled { ordinal } => {
+                if let Some(activity) = self.activities.get_mut(ordinal) {
+                    activity.withdrawn = true;
+                }
+            }
+            RunEvent::TimerStarted { ordinal, due, .. } => {
+                self.timers.insert(*ordinal, *due);
+            }
+            RunEvent::TimerFired { ordinal } | RunEvent::TimerCancelled { ordinal } => {
+                self.timers.remove(ordinal);
+            }
+            RunEvent::SignalReceived { request_id, .. } => self.signal_ids.extend(request_id.clone()),
+            RunEvent::CancelRequested { .. } => self.cancel_requested = true,
+            RunEvent::Blocked(_) => self.status = RunStatus::Blocked,
+            RunEvent::Unblocked => self.status = RunStatus::Running,
+            RunEvent::RunCompleted { result } => {
+                self.close(RunStatus::Completed, Outcome::Completed(result.clone()));
+            }
+            RunEvent::RunFailed { failure } => self.close(RunStatus::Failed, Outcome::Failed(failure.clone())),
+            RunEvent::RunCancelled { reason } => {
+                self.close(RunStatus::Cancelled, Outcome::Cancelled(reason.clone()));
+            }
+        }
+        self.next_seq += 1;
+        Ok(())
+    }
+
+    fn close(&mut self, status: RunStatus, outcome: Outcome) {
+        self.status = status;
+        self.outcome = Some(outcome);
+        self.timers.clear();
+    }
+
+    /// Folds the next event of a conversation. After an error nothing has changed.
+    pub(crate) fn apply_conversation(
+        &mut self,
+        ordinal: Ordinal,
+        attempt: u32,
+        event: &ConversationEvent,
+        at: Timestamp,
+    ) -> Result<(), StateError> {
+        let name = event.name();
+        let activity = self.activities.get_mut(&ordinal).ok_or(StateError::NoActivity { event: name, ordinal })?;
+        if attempt == activity.attempt + 1 && matches!(event, ConversationEvent::Scheduled { .. }) {
+            activity.attempt = attempt;
+            activity.conversation = Conversation::default();
+        } else if attempt != activity.attempt {
+            return Err(StateError::NoActivity { event: name, ordinal });
+        }
+        activity
+            .conversation
+            .apply(event, at)
+            .map_err(|source| StateError::Conversation { ordinal, attempt, source })?;
+        if activity.withdrawn && matches!(event, ConversationEvent::Closed { .. }) {
+            self.activities.remove(&ordinal);
+        }
+        Ok(())
+    }
+
+    /// Whether the run waits for nothing that the engine itself holds: it may be let go of.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.status == RunStatus::Running && self.activities.is_empty()
+    }
+}
