@@ -10,7 +10,6 @@
 //!
 //! This crate must not know runs, stores, transports or workers' code.
 
-#[expect(clippy::module_inception, reason = "the fold of a conversation is the conversation")]
 mod conversation;
 mod deadline;
 mod message;

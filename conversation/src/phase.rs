@@ -62,7 +62,9 @@ impl Phase {
             (Phase::Selected, E::Sent { leg: sent }) if *sent == leg => Phase::InDoubt,
             (Phase::Selected, E::Exited { leg: ended, .. }) if *ended == leg => Phase::Queued,
 
-            (Phase::InDoubt, E::Heartbeat { leg: told, .. } | E::CancelSent { leg: told }) if *told == leg => Phase::InDoubt,
+            (Phase::InDoubt, E::Heartbeat { leg: told, .. } | E::CancelSent { leg: told }) if *told == leg => {
+                Phase::InDoubt
+            }
             // Received and Exited exclude each other within a leg: both leave the only phase that allows either.
             (Phase::InDoubt, E::Received { leg: answered, .. }) if *answered == leg => Phase::Answered,
             (Phase::InDoubt, E::Exited { leg: ended, .. }) if *ended == leg => Phase::Queued,

@@ -1,6 +1,7 @@
 use crate::Effect;
 use antiphon_history::{
-    Bytes, ConversationEvent, Digest, Events, Ordinal, Payload, Record, RunEvent, RunKey, SegmentBody, Stream, Timestamp,
+    Bytes, ConversationEvent, Digest, Events, Ordinal, Payload, Record, RunEvent, RunKey, SegmentBody, Stream,
+    Timestamp,
 };
 
 /// One segment's worth of decisions: what to make durable, and what to do once it is.

@@ -1,5 +1,7 @@
 use crate::divergence;
-use antiphon_history::{ActivityCall, ActivityOutcome, BlockedReason, Ordinal, Payload, RunEvent, RunId, Site, Timestamp, WorkflowKey};
+use antiphon_history::{
+    ActivityCall, ActivityOutcome, BlockedReason, Ordinal, Payload, RunEvent, RunId, Site, Timestamp, WorkflowKey,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The desk between one workflow and the engine: what the workflow asked and what has arrived for it.

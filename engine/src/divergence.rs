@@ -110,7 +110,8 @@ pub(crate) fn extra(seq: u64, attempted: &RunEvent, at: &Site) -> DivergenceRepo
         attempted: line(attempted),
         attempted_site: at.clone(),
         field: "number of calls in the turn: the attempted one is new".to_owned(),
-        repair: "guard the new call with ctx.patched(\"name\") so that runs recorded before it do not make it".to_owned(),
+        repair: "guard the new call with ctx.patched(\"name\") so that runs recorded before it do not make it"
+            .to_owned(),
     }
 }
 
@@ -124,8 +125,9 @@ pub(crate) fn missing(seq: u64, recorded: &RunEvent, now_at: &Site, ended: bool)
         attempted: attempted.to_owned(),
         attempted_site: now_at.clone(),
         field: "number of calls in the turn: the recorded one is missing".to_owned(),
-        repair: "keep the removed call for runs recorded before: `if !ctx.patched(\"name\") { old call }`, or put the old \
+        repair:
+            "keep the removed call for runs recorded before: `if !ctx.patched(\"name\") { old call }`, or put the old \
                  code back until they have ended"
-            .to_owned(),
+                .to_owned(),
     }
 }

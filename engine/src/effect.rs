@@ -83,7 +83,9 @@ pub enum RequestError {
     #[error(transparent)]
     Name(#[from] IdError),
     /// A0015. A payload is too large to be written.
-    #[error("a payload of {bytes} bytes is over the limit of {max}: keep the data elsewhere and pass a reference [A0015]")]
+    #[error(
+        "a payload of {bytes} bytes is over the limit of {max}: keep the data elsewhere and pass a reference [A0015]"
+    )]
     TooLarge {
         /// Its bytes.
         bytes: u64,
@@ -99,7 +101,9 @@ pub enum RequestError {
         problem: String,
     },
     /// A0018. This process has no code for the workflow type.
-    #[error("there is no workflow {workflow_type:?} in this program; registered are: {known}. Register it before start() [A0018]")]
+    #[error(
+        "there is no workflow {workflow_type:?} in this program; registered are: {known}. Register it before start() [A0018]"
+    )]
     UnknownWorkflow {
         /// The workflow type.
         workflow_type: String,
@@ -107,7 +111,9 @@ pub enum RequestError {
         known: String,
     },
     /// A0020. The id belongs to another run.
-    #[error("workflow id {workflow_id:?} belongs to run {run_id} with another {what}: choose another id, or allow reuse [A0020]")]
+    #[error(
+        "workflow id {workflow_id:?} belongs to run {run_id} with another {what}: choose another id, or allow reuse [A0020]"
+    )]
     Conflict {
         /// The id.
         workflow_id: String,

@@ -23,8 +23,7 @@ impl Recorded {
         let find = |digest: &antiphon_history::Digest| file.payloads.get(digest).cloned();
         let mut entries = Vec::new();
         for bytes in &file.records {
-            let record =
-                Record::read(bytes).map_err(|source| HistoryFileError::Damaged { offset: 0, source })?;
+            let record = Record::read(bytes).map_err(|source| HistoryFileError::Damaged { offset: 0, source })?;
             let (at, first) = (record.at, record.first_seq);
             match record.events {
                 Events::Run(events) => {

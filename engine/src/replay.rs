@@ -1,9 +1,9 @@
 //! Replay for tests and for `check`: a recorded history against today's code, with nothing else in reach.
 
+use crate::Config;
 use crate::program::Programs;
 use crate::recorded::Recorded;
 use crate::run::{Frontier, Replayer, fold};
-use crate::Config;
 use antiphon_history::{BlockedReason, HistoryFile, HistoryFileError, RunEvent, RunStatus};
 
 /// What a replay found.
@@ -50,6 +50,6 @@ fn replay_stream(
     let count = stream.len();
     Ok(match Replayer::run(stream, programs, &Config::default(), frontier) {
         Ok(replayer) => Replayed { events: count, status, stopped: None, beyond: replayer.beyond },
-        Err(reason) => Replayed { events: count, status, stopped: Some(reason), beyond: Vec::new() },
+        Err(reason) => Replayed { events: count, status, stopped: Some(*reason), beyond: Vec::new() },
     })
 }

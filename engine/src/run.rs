@@ -60,7 +60,7 @@ impl Run {
                 Ok(replayed) => (run.driver, events) = replayed.go_on(),
                 // A block that is on record already is not written again: the run must not grow by being looked at.
                 Err(_) if run.state.status == RunStatus::Blocked => {}
-                Err(reason) => events.push(RunEvent::Blocked(Box::new(Blocked { reason, held: 0 }))),
+                Err(reason) => events.push(RunEvent::Blocked(Box::new(Blocked { reason: *reason, held: 0 }))),
             }
         }
         Ok(Resumed { run, events })
@@ -117,16 +117,16 @@ impl Replayer {
         programs: &Programs,
         config: &Config,
         frontier: Frontier,
-    ) -> Result<Replayer, BlockedReason> {
+    ) -> Result<Replayer, Box<BlockedReason>> {
         let Some((_, _, RunEvent::RunStarted(started))) = stream.first() else {
-            return Err(BlockedReason::UnknownWorkflow { workflow_type: String::new() });
+            return Err(Box::new(BlockedReason::UnknownWorkflow { workflow_type: String::new() }));
         };
+        let workflow_type = &started.workflow_type;
         let program = programs
-            .get(&started.workflow_type)
-            .ok_or_else(|| BlockedReason::UnknownWorkflow { workflow_type: started.workflow_type.clone() })?;
+            .get(workflow_type)
+            .ok_or_else(|| Box::new(BlockedReason::UnknownWorkflow { workflow_type: workflow_type.clone() }))?;
         let driver = Driver::new(program.as_ref(), started, config);
-        let mut replayer =
-            Replayer { driver, held: VecDeque::new(), blocked: false, beyond: Vec::new(), ended: false };
+        let mut replayer = Replayer { driver, held: VecDeque::new(), blocked: false, beyond: Vec::new(), ended: false };
         let mut at = 0;
         while at < stream.len() {
             at = replayer.next(&stream, at, frontier)?;
@@ -140,7 +140,7 @@ impl Replayer {
         stream: &[(u64, Timestamp, RunEvent)],
         at: usize,
         frontier: Frontier,
-    ) -> Result<usize, BlockedReason> {
+    ) -> Result<usize, Box<BlockedReason>> {
         let (_, time, event) = &stream[at];
         let behind = at + 1 + stream[at + 1..].iter().take_while(|(_, _, next)| next.role() == Role::Command).count();
         // A block that follows says how many of the latest arrivals the workflow had not taken in.
@@ -164,13 +164,13 @@ impl Replayer {
         while self.held.len() > held_after {
             let Some((arrival, time)) = self.held.pop_front() else { break };
             match self.driver.apply(&arrival, time) {
-                TurnEnd::Halted(reason) => return Err(reason),
+                TurnEnd::Halted(reason) => return Err(Box::new(reason)),
                 TurnEnd::Ended => self.ended = true,
                 TurnEnd::Waiting => {}
             }
         }
         if let Some(reason) = self.driver.missing() {
-            return Err(reason);
+            return Err(Box::new(reason));
         }
         self.beyond.extend(self.driver.take_commands());
         Ok(behind)

@@ -1,7 +1,7 @@
 use antiphon_conversation::{Conversation, Deadline, IllegalEvent};
 use antiphon_history::{
-    ActivityCall, ConversationEvent, ConversationKey, Failure, Ordinal, Payload, RunEvent, RunKey, RunStarted, RunStatus,
-    Timestamp, WorkflowKey,
+    ActivityCall, ConversationEvent, ConversationKey, Failure, Ordinal, Payload, RunEvent, RunKey, RunStarted,
+    RunStatus, Timestamp, WorkflowKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -155,10 +155,11 @@ impl RunState {
         } else if attempt != activity.attempt {
             return Err(StateError::NoActivity { event: name, ordinal });
         }
-        activity
-            .conversation
-            .apply(event, at)
-            .map_err(|source| StateError::Conversation { ordinal, attempt, source })?;
+        activity.conversation.apply(event, at).map_err(|source| StateError::Conversation {
+            ordinal,
+            attempt,
+            source,
+        })?;
         if activity.withdrawn && matches!(event, ConversationEvent::Closed { .. }) {
             self.activities.remove(&ordinal);
         }

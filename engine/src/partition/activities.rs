@@ -14,8 +14,9 @@ impl Partition {
     pub(super) fn answered(&mut self, conversation: ConversationKey, leg: u32, token: Token, answer: Answer) {
         let Some(run) = current(&mut self.runs, conversation, leg, token) else {
             // The body of a leg that no longer counts has ended: its place is free again. Only a body that we told to
-            // stop is expected to say so.
-            let had_place = self.core.dispatch.release(conversation, leg);
+            // stop is expected to say so. A forged token frees nothing.
+            let genuine = self.core.mint.token(conversation, leg) == token;
+            let had_place = genuine && self.core.dispatch.release(conversation, leg);
             if !(had_place && matches!(answer, Answer::Stopped)) {
                 self.core.stats.stale_answers += 1;
             }
@@ -126,8 +127,12 @@ impl Core {
             details: activity.conversation.details().cloned(),
             idempotency_key: Request::idempotency_key(run.state.started.run_id, ordinal),
         };
-        let selected =
-            ConversationEvent::WorkerSelected { leg, worker: choice.worker.clone(), token: token.hash(), why: choice.why };
+        let selected = ConversationEvent::WorkerSelected {
+            leg,
+            worker: choice.worker.clone(),
+            token: token.hash(),
+            why: choice.why,
+        };
         if !self.converse(run, ordinal, selected) || !self.converse(run, ordinal, ConversationEvent::Sent { leg }) {
             self.dispatch.remove(key, ordinal);
             return false;
@@ -175,9 +180,7 @@ impl Core {
         let options = &activity.call.options;
         let Some(wait_ms) = retry::delay_after(&options.retry, activity.attempt) else { return false };
         let visible_at = self.now.plus_ms(wait_ms);
-        let too_late = options
-            .schedule_to_close_ms
-            .is_some_and(|ms| activity.scheduled_at.plus_ms(ms) <= visible_at);
+        let too_late = options.schedule_to_close_ms.is_some_and(|ms| activity.scheduled_at.plus_ms(ms) <= visible_at);
         // A retry that could only meet the overall deadline would hide the real error behind a timeout.
         if too_late || !self.converse(run, ordinal, ConversationEvent::Closed { outcome }) {
             return false;

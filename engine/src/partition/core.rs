@@ -118,7 +118,8 @@ impl Core {
     pub(super) fn reindex(&mut self, run: &mut Run, ordinal: Ordinal) {
         let key = run.state.key;
         let Some(activity) = run.state.activities.get_mut(&ordinal) else { return };
-        let wanted = Deadlines::of(&activity.conversation, &activity.call.options, activity.scheduled_at, self.now).next;
+        let wanted =
+            Deadlines::of(&activity.conversation, &activity.call.options, activity.scheduled_at, self.now).next;
         if activity.indexed == wanted {
             return;
         }

@@ -110,7 +110,8 @@ impl Partition {
 
     fn target(&self, target: &Target) -> Result<RunKey, RequestError> {
         let workflow_id = || target.workflow.to_string();
-        let key = *self.ids.get(&target.workflow).ok_or_else(|| RequestError::NotFound { workflow_id: workflow_id() })?;
+        let key =
+            *self.ids.get(&target.workflow).ok_or_else(|| RequestError::NotFound { workflow_id: workflow_id() })?;
         let found = self.runs[&key].state.started.run_id;
         match target.run {
             Some(expected) if expected != found => {

@@ -1,0 +1,287 @@
+//! A partition on paper: inputs by hand, every segment kept, time by hand. Histories come out as text and as files.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "shared by the test files")]
+
+use antiphon_conversation::{Answer, Request};
+use antiphon_engine::{
+    Batch, Config, Context, Effect, Ending, IdReuse, Input, Origin, Partition, Program, Programs, Reply, ReplyTo,
+    RunFuture, StartRequest, Target, WorkerSpec,
+};
+use antiphon_history::{
+    ActivityCall, ActivityOptions, Bytes, Digest, Events, Failure, HistoryFile, Payload, Record, RunKey, Site,
+    Timestamp, WorkflowKey,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub type Begin = fn(Context, Vec<Payload>) -> RunFuture;
+
+struct Scripted {
+    name: &'static str,
+    begin: Begin,
+}
+
+impl Program for Scripted {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn version(&self) -> u32 {
+        1
+    }
+    fn site(&self) -> String {
+        "world.rs:1".to_owned()
+    }
+    fn check_input(&self, _: &[Payload]) -> Result<(), String> {
+        Ok(())
+    }
+    fn begin(&self, context: Context, input: Vec<Payload>) -> RunFuture {
+        (self.begin)(context, input)
+    }
+}
+
+pub fn programs(list: &[(&'static str, Begin)]) -> Programs {
+    let mut programs = Programs::default();
+    for &(name, begin) in list {
+        programs.add(Arc::new(Scripted { name, begin })).unwrap();
+    }
+    programs
+}
+
+pub fn json(text: &str) -> Payload {
+    Payload::json(text.as_bytes().to_vec())
+}
+
+pub fn call(name: &str, input: &str) -> ActivityCall {
+    ActivityCall {
+        activity_type: name.to_owned(),
+        queue: "default".to_owned(),
+        input: vec![json(input)],
+        options: ActivityOptions::default(),
+        site: Site(format!("flow.rs:{}", name.len())),
+    }
+}
+
+pub fn with(name: &str, input: &str, set: impl FnOnce(&mut ActivityOptions)) -> ActivityCall {
+    let mut call = call(name, input);
+    set(&mut call.options);
+    call
+}
+
+pub fn done(text: &str) -> Ending {
+    Ending::Completed(vec![json(text)])
+}
+
+pub fn failure(message: &str) -> Failure {
+    Failure { message: message.to_owned(), kind: "Test".to_owned(), details: None }
+}
+
+pub struct World {
+    pub partition: Partition,
+    pub now: i64,
+    pub records: Vec<Bytes>,
+    pub payloads: BTreeMap<Digest, Bytes>,
+    pub segments: u64,
+    /// Requests that left, oldest first, with the worker's name.
+    pub sent: Vec<(String, Request)>,
+    pub cancelled: Vec<(String, u32)>,
+    pub replies: BTreeMap<u64, Reply>,
+    next_reply: u64,
+    programs: Programs,
+    workers: Vec<WorkerSpec>,
+}
+
+pub fn worker(name: &str, activities: &[&str], capacity: u32) -> WorkerSpec {
+    WorkerSpec {
+        name: name.to_owned(),
+        queues: BTreeSet::from(["default".to_owned()]),
+        activities: activities.iter().map(|name| (*name).to_owned()).collect(),
+        labels: BTreeSet::new(),
+        capacity,
+    }
+}
+
+impl World {
+    pub fn new(list: &[(&'static str, Begin)], workers: Vec<WorkerSpec>) -> World {
+        let programs = programs(list);
+        let mut world = World {
+            partition: partition(&programs, 0, 0),
+            now: 1_000,
+            records: Vec::new(),
+            payloads: BTreeMap::new(),
+            segments: 0,
+            sent: Vec::new(),
+            cancelled: Vec::new(),
+            replies: BTreeMap::new(),
+            next_reply: 0,
+            programs,
+            workers: workers.clone(),
+        };
+        for spec in workers {
+            world.step(Input::WorkerJoined(spec));
+        }
+        world
+    }
+
+    pub fn step(&mut self, input: Input) {
+        self.partition.step(input, Timestamp(self.now));
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        self.partition.check().expect("the invariants hold after every step");
+        let Batch { segment, effects, .. } = self.partition.take();
+        if let Some(body) = segment {
+            self.segments += 1;
+            self.records.extend(body.records);
+            self.payloads.extend(body.payloads);
+        }
+        for effect in effects {
+            match effect {
+                Effect::Dispatch { worker, request } => self.sent.push((worker, *request)),
+                Effect::CancelLeg { worker, leg, .. } => self.cancelled.push((worker, leg)),
+                Effect::Reply { to, reply } => {
+                    self.replies.insert(to.0, reply);
+                }
+            }
+        }
+    }
+
+    fn reply_to(&mut self) -> ReplyTo {
+        self.next_reply += 1;
+        ReplyTo(self.next_reply)
+    }
+
+    pub fn start(&mut self, id: &str, workflow: &str, input: &str) -> Reply {
+        self.start_with(id, workflow, input, IdReuse::Never)
+    }
+
+    pub fn start_with(&mut self, id: &str, workflow: &str, input: &str, id_reuse: IdReuse) -> Reply {
+        let request = StartRequest {
+            workflow: WorkflowKey::new(id).unwrap(),
+            workflow_type: workflow.to_owned(),
+            input: vec![json(input)],
+            id_reuse,
+            request_id: None,
+        };
+        let to = self.reply_to();
+        self.step(Input::Start(request, to));
+        self.replies.remove(&to.0).expect("a start is always answered")
+    }
+
+    pub fn signal(&mut self, id: &str, name: &str, input: &str, request_id: Option<&str>) -> Reply {
+        let to = self.reply_to();
+        let request_id = request_id.map(str::to_owned);
+        let (name, input) = (name.to_owned(), vec![json(input)]);
+        self.step(Input::Signal { target: target(id), name, input, request_id, reply: to });
+        self.replies.remove(&to.0).expect("a signal is always answered")
+    }
+
+    pub fn cancel(&mut self, id: &str, reason: &str) -> Reply {
+        let to = self.reply_to();
+        self.step(Input::Cancel { target: target(id), reason: reason.to_owned(), reply: to });
+        self.replies.remove(&to.0).expect("a cancel is always answered")
+    }
+
+    /// The reply to a wait, if the run has ended.
+    pub fn ended(&mut self, id: &str) -> Option<Reply> {
+        let to = self.reply_to();
+        self.step(Input::Wait { target: target(id), reply: to });
+        self.replies.remove(&to.0)
+    }
+
+    /// Answers the oldest request that left.
+    pub fn answer(&mut self, answer: Answer) {
+        let (_, request) = self.sent.remove(0);
+        self.answer_to(&request, answer);
+    }
+
+    pub fn answer_to(&mut self, request: &Request, answer: Answer) {
+        let (conversation, leg, token) = (request.conversation, request.leg, request.token);
+        self.step(Input::Answered { conversation, leg, token, answer });
+    }
+
+    pub fn complete(&mut self, result: &str) {
+        self.answer(Answer::Completed { result: vec![json(result)] });
+    }
+
+    /// Lets time pass, stopping at every deadline on the way.
+    pub fn pass(&mut self, ms: i64) {
+        let end = self.now + ms;
+        while let Some(next) = self.partition.next_deadline().filter(|next| next.0 <= end) {
+            self.now = self.now.max(next.0);
+            self.step(Input::Tick);
+        }
+        self.now = end;
+        self.step(Input::Tick);
+    }
+
+    /// Drops the engine and builds it again from the record, with the same or other code.
+    pub fn restart(&mut self, list: Option<&[(&'static str, Begin)]>) {
+        if let Some(list) = list {
+            self.programs = programs(list);
+        }
+        self.sent.clear();
+        let runs = self.runs();
+        let last = runs.keys().last().map_or(0, |run| run.0);
+        self.partition = partition(&self.programs, self.segments, last);
+        for spec in self.workers.clone() {
+            self.step(Input::WorkerJoined(spec));
+        }
+        for history in runs.values() {
+            self.partition.load(history, Timestamp(self.now)).unwrap();
+            self.flush();
+        }
+    }
+
+    pub fn runs(&self) -> BTreeMap<RunKey, HistoryFile> {
+        let mut runs: BTreeMap<RunKey, HistoryFile> = BTreeMap::new();
+        for bytes in &self.records {
+            let run = Record::run_of(bytes).unwrap();
+            let history = runs.entry(run).or_default();
+            history.records.push(bytes.clone());
+            history.payloads.clone_from(&self.payloads);
+        }
+        runs
+    }
+
+    pub fn history(&self, run: u64) -> HistoryFile {
+        self.runs().remove(&RunKey(run)).expect("the run was recorded")
+    }
+
+    /// Every event of a run, one per line: `run 3 …` for the run stream, `#1.2 4 …` for a conversation.
+    pub fn text(&self, run: u64) -> String {
+        text(&self.history(run))
+    }
+}
+
+pub fn text(history: &HistoryFile) -> String {
+    let mut lines = Vec::new();
+    for bytes in &history.records {
+        let record = Record::read(bytes).unwrap();
+        let stream = record.stream();
+        let mut seq = record.first_seq;
+        let mut line = |event: &dyn std::fmt::Display| {
+            lines.push(format!("{stream} {seq} {event}"));
+            seq += 1;
+        };
+        match &record.events {
+            Events::Run(events) => events.iter().for_each(|event| line(event)),
+            Events::Conversation { events, .. } => events.iter().for_each(|event| line(event)),
+        }
+    }
+    lines.join("\n")
+}
+
+/// The names of a run's events, in the order of their appending.
+pub fn names(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.split(' ').nth(2).unwrap().to_owned()).collect()
+}
+
+fn target(id: &str) -> Target {
+    Target { workflow: WorkflowKey::new(id).unwrap(), run: None }
+}
+
+fn partition(programs: &Programs, last_segment: u64, last_run: u64) -> Partition {
+    let origin = Origin { store_id: [1; 16], secret: [2; 32], last_segment, last_run, now: Timestamp(1_000) };
+    Partition::new(Config::default(), programs.clone(), origin)
+}
