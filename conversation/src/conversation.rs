@@ -57,6 +57,12 @@ impl fmt::Display for ActivityState {
 }
 
 impl Conversation {
+    /// The empty conversation of the attempt after this one. Progress goes over to it, so that a retry can go on from
+    /// where the attempt before stood.
+    pub fn next_attempt(&self) -> Conversation {
+        Conversation { details: self.details.clone(), ..Conversation::default() }
+    }
+
     /// Folds the next event of the stream. After an error nothing has changed.
     ///
     /// `at` is the recorded time of the event.

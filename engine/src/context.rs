@@ -49,7 +49,12 @@ impl Context {
 
     /// Makes an activity call. It is scheduled when first polled or started.
     pub fn activity(&self, call: ActivityCall) -> ActivityWait {
-        ActivityWait::new(self.clone(), call)
+        ActivityWait::new(self.clone(), Some(call))
+    }
+
+    /// Reserves a place for an activity call that is still being put together; see [`ActivityWait::fill`].
+    pub fn activity_place(&self) -> ActivityWait {
+        ActivityWait::new(self.clone(), None)
     }
 
     /// Makes a timer that runs `ms` milliseconds from the moment it is first polled.

@@ -33,8 +33,10 @@ fn call_difference(recorded: &ActivityCall, attempted: &ActivityCall) -> Option<
 }
 
 fn failure_difference(recorded: &Failure, attempted: &Failure) -> Option<String> {
-    differs("error", recorded.message.as_str(), attempted.message.as_str())
-        .or_else(|| differs("error type", recorded.kind.as_str(), attempted.kind.as_str()))
+    // Not the message: rewording it changes nothing that anybody acts on.
+    let details = |failure: &Failure| failure.details.iter().cloned().collect::<Vec<_>>();
+    differs("error type", recorded.kind.as_str(), attempted.kind.as_str())
+        .or_else(|| payload_difference("error value", &details(recorded), &details(attempted)))
 }
 
 fn payload_difference(what: &str, recorded: &[Payload], attempted: &[Payload]) -> Option<String> {

@@ -151,7 +151,7 @@ impl RunState {
         let activity = self.activities.get_mut(&ordinal).ok_or(StateError::NoActivity { event: name, ordinal })?;
         if attempt == activity.attempt + 1 && matches!(event, ConversationEvent::Scheduled { .. }) {
             activity.attempt = attempt;
-            activity.conversation = Conversation::default();
+            activity.conversation = activity.conversation.next_attempt();
         } else if attempt != activity.attempt {
             return Err(StateError::NoActivity { event: name, ordinal });
         }

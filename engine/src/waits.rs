@@ -24,9 +24,16 @@ enum State {
 }
 
 impl ActivityWait {
-    pub(crate) fn new(context: Context, call: ActivityCall) -> ActivityWait {
+    pub(crate) fn new(context: Context, call: Option<ActivityCall>) -> ActivityWait {
         let ordinal = context.0.borrow_mut().ordinal();
-        ActivityWait { context, ordinal, call: Some(call), state: State::Built }
+        ActivityWait { context, ordinal, call, state: State::Built }
+    }
+
+    /// Says what to do, for a wait whose place was reserved before that was known. Later calls change nothing.
+    pub fn fill(&mut self, call: ActivityCall) {
+        if self.state == State::Built && self.call.is_none() {
+            self.call = Some(call);
+        }
     }
 
     /// The call's place among the run's calls.
@@ -34,13 +41,13 @@ impl ActivityWait {
         self.ordinal
     }
 
-    /// Schedules the activity without waiting for it.
+    /// Schedules the activity without waiting for it. Nothing happens while nobody has said what to do.
     pub fn start(&mut self) {
         if self.state != State::Built {
             return;
         }
-        self.state = State::Asked;
         if let Some(call) = self.call.take() {
+            self.state = State::Asked;
             let site = call.site.clone();
             let event = RunEvent::ActivityScheduled { ordinal: self.ordinal, call: Box::new(call) };
             self.context.0.borrow_mut().command(event, &site);

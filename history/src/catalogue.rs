@@ -267,7 +267,7 @@ impl BlockedReason {
                     report.seq, report.recorded, report.attempted
                 )
             }
-            BlockedReason::Panic { message, site } => format!("panicked at {site}: {message}"),
+            BlockedReason::Panic { message, site } => format!("panicked, after the call at {site}: {message}"),
             BlockedReason::ForeignAwait { after } => {
                 format!("awaits something that is not Antiphon's, after the call at {after}")
             }

@@ -537,7 +537,7 @@ pub enum BlockedReason {
         /// The panic's message.
         #[serde(rename = "m")]
         message: String,
-        /// Where, if known.
+        /// The last call that the workflow made before, as the nearest known place.
         #[serde(rename = "s", default, skip_serializing_if = "Site::is_unknown")]
         site: Site,
     },

@@ -1,7 +1,7 @@
 //! One line of text for every event: what the command line, the golden files and the tests print.
 
 use crate::{
-    ActivityCall, ActivityOptions, ActivityOutcome, ConversationEvent, Payload, PayloadData, Response, RetryPolicy,
+    ActivityCall, BlockedReason, DivergenceReport, ActivityOptions, ActivityOutcome, ConversationEvent, Payload, PayloadData, Response, RetryPolicy,
     RunEvent, Site,
 };
 use std::fmt;
@@ -179,6 +179,33 @@ impl fmt::Display for ConversationEvent {
             }
             ConversationEvent::NoWorker { reason } => write!(f, " {reason}"),
             ConversationEvent::Closed { outcome } => write!(f, " {outcome}"),
+        }
+    }
+}
+
+impl fmt::Display for DivergenceReport {
+    /// The whole report, several lines: what was recorded, what was attempted, where they part, what mends it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the code asks something else than the record says, at event {} of the run", self.seq)?;
+        writeln!(f, "  recorded:  {}", self.recorded)?;
+        if !self.recorded_site.is_unknown() {
+            writeln!(f, "             at {}", self.recorded_site)?;
+        }
+        writeln!(f, "  attempted: {}", self.attempted)?;
+        if !self.attempted_site.is_unknown() {
+            writeln!(f, "             at {}", self.attempted_site)?;
+        }
+        writeln!(f, "  differs:   {}", self.field)?;
+        write!(f, "  repair:    {}", self.repair)
+    }
+}
+
+impl fmt::Display for BlockedReason {
+    /// The whole reason: a divergence as its report, everything else in one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BlockedReason::Divergence(report) => report.fmt(f),
+            other => f.write_str(&other.headline()),
         }
     }
 }

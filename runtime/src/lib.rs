@@ -1,1 +1,36 @@
-//! (being written)
+//! ACTS. The only place where deciding and keeping meet: threads, clock, local workers, handles.
+//!
+//! ```text
+//!  handles, workers ──▶ Inbox ──▶ partition thread ──Batch──▶ writer thread ──segment──▶ keeper thread
+//!      ▲                            (engine steps)            (one commit,               (archive, anchor,
+//!      └──────── replies, requests ◀── released only ──────────  durable)                 checkpoints, pruning)
+//! ```
+//!
+//! The partition thread takes all waiting messages, steps the engine for each and hands one batch to the writer; while
+//! that batch syncs, the next one forms. The writer releases a batch's effects when its segment is durable, never
+//! before (invariant 1). If a commit fails, everything in memory is dropped and built again from the store.
+//!
+//! This crate must not know SQL, HTTP or how a decision is made.
+
+mod clock;
+mod config;
+mod error;
+mod handle;
+mod inbox;
+mod keeper;
+mod local;
+mod partition;
+mod release;
+mod runtime;
+mod store;
+mod worker;
+mod writer;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::Config;
+pub use error::{Error, StartError};
+pub use handle::{Handle, Status};
+pub use local::{ActivityBody, BodyFuture, LocalPool, Task};
+pub use runtime::Runtime;
+pub use store::{MemorySource, SqliteFolder, StoreSource};
+pub use worker::{Responder, Worker};

@@ -1,1 +1,77 @@
-//! (being written)
+//! Durable workflows in plain Rust.
+//!
+//! ```no_run
+//! use antiphon::{ActivityContext, Antiphon, CallError, Never, WorkflowContext, activity, workflow};
+//!
+//! #[activity]
+//! async fn greet(_act: ActivityContext, name: String) -> Result<String, Never> {
+//!     Ok(format!("Hello, {name}!"))
+//! }
+//!
+//! #[workflow]
+//! async fn hello(ctx: WorkflowContext<'_>, name: String) -> antiphon::Result<String, CallError<Never>> {
+//!     Ok(ctx.call(greet(name)).await?)
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let app = Antiphon::open("data").workflow(hello).activity(greet).start()?;
+//!     println!("{}", app.run("hello-1", hello("world".to_owned())).await?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Kill the process at any moment and start it again: the workflow goes on where it was. Every dispatch of an activity
+//! is a recorded conversation, durable before anything leaves the process; replay reads the record and nothing else.
+//!
+//! | to | use |
+//! |---|---|
+//! | write activities and workflows | [`activity`], [`workflow`], [`ActivityContext`], [`WorkflowContext`], [`race!`] |
+//! | run them | [`Antiphon::open`], [`Builder`], [`RunHandle`] |
+//! | test them | [`Antiphon::test`], [`Builder::replay`], [`ActivityContext::unit_test`] |
+
+// The macros name this crate by its public name, also inside it.
+extern crate self as antiphon;
+
+mod activity_context;
+mod app;
+mod args;
+mod call;
+mod combine;
+mod context;
+mod definition;
+mod duration;
+mod error;
+mod handle;
+mod options;
+mod outcome;
+mod program;
+mod testing;
+mod value;
+mod workflow_call;
+
+pub use activity_context::ActivityContext;
+pub use antiphon_engine::{IdReuse, Programs, Replayed, RequestError as RefusedRequest};
+pub use antiphon_history::{CatalogueRow, HistoryFile, RunId, RunStatus, TimeoutKind, Timestamp};
+pub use antiphon_macros::{activity, workflow};
+pub use antiphon_recorder::{Durability, Filter};
+pub use antiphon_runtime::{Config, Status};
+pub use app::{Builder, OpenError};
+pub use args::Args;
+pub use call::Call;
+pub use combine::{EachAsDone, Join, JoinAll};
+pub use context::{Cancelled, PendingCall, SideEffect, Signal, Sleep, WorkflowContext};
+pub use definition::{ActivityDefinition, ActivityHandle, WorkflowDefinition, WorkflowHandle};
+pub use duration::{days, hours, millis, minutes, secs};
+pub use error::{CallError, CallRefused, EngineError, Error, Never, OptionError, OrApp, Result};
+pub use handle::{Antiphon, RequestError, RunError, RunHandle};
+pub use testing::ReplayError;
+pub use value::{DecodeError, EncodeError, Place, decode, encode};
+pub use workflow_call::{WorkflowCall, WorkflowParts};
+
+/// For the macros only; nothing here is promised.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::combine::{First, first};
+    pub use crate::definition::{Fallible, WorkflowFallible};
+}

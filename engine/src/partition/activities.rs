@@ -174,10 +174,14 @@ impl Core {
         self.close(run, ordinal, ConversationOutcome::Failed, ActivityOutcome::Failed { failure, attempts });
     }
 
-    /// Closes the conversation of a failed attempt and opens the next one, if the policy allows and there is time.
+    /// Closes the conversation of a failed attempt and opens the next one, if the policy allows, the body may run twice
+    /// and there is time.
     fn retry(&mut self, run: &mut Run, ordinal: Ordinal, outcome: ConversationOutcome) -> bool {
         let Some(activity) = run.state.activities.get(&ordinal) else { return false };
         let options = &activity.call.options;
+        if options.at_most_once {
+            return false;
+        }
         let Some(wait_ms) = retry::delay_after(&options.retry, activity.attempt) else { return false };
         let visible_at = self.now.plus_ms(wait_ms);
         let too_late = options.schedule_to_close_ms.is_some_and(|ms| activity.scheduled_at.plus_ms(ms) <= visible_at);
@@ -192,9 +196,9 @@ impl Core {
     fn timed_out(&mut self, run: &mut Run, ordinal: Ordinal, kind: TimeoutKind) {
         self.stop_leg(run, ordinal, ExitReason::TimedOut { kind });
         let Some(activity) = run.state.activities.get(&ordinal) else { return };
-        let (attempts, at_most_once) = (activity.attempt, activity.call.options.at_most_once);
-        // Only a leg that ran too long is worth another attempt, and only if its body may run twice.
-        let again = matches!(kind, TimeoutKind::StartToClose | TimeoutKind::Heartbeat) && !at_most_once;
+        let attempts = activity.attempt;
+        // Only a leg that ran too long is worth another attempt: no wait would bring a worker or more time.
+        let again = matches!(kind, TimeoutKind::StartToClose | TimeoutKind::Heartbeat);
         if again && self.retry(run, ordinal, ConversationOutcome::TimedOut) {
             return;
         }

@@ -196,6 +196,11 @@ impl Partition {
         self.runs.contains_key(&run)
     }
 
+    /// Whether somebody waits for a run to end.
+    pub fn has_waiters(&self) -> bool {
+        !self.core.waiting.is_empty()
+    }
+
     /// Counters and gauges.
     pub fn stats(&self) -> Stats {
         Stats {

@@ -1,15 +1,13 @@
 //! What workflow code can do, and that a restart at any segment changes nothing of it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod world;
-
 use antiphon_conversation::Answer;
 use antiphon_engine::{Context, IdReuse, Input, Reply, RequestError, RunFuture, RunOutcome, replay, replay_prefix};
 use antiphon_history::{BlockedReason, Payload, Site, Timestamp};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
-use world::*;
+use antiphon_replay_tests::world::*;
 
 fn site() -> Site {
     Site("flow.rs:9".into())
@@ -386,7 +384,7 @@ fn a_panic_blocks_one_run_and_mended_code_goes_on_from_the_same_arrival() {
     world.start("a", "w", "0");
     world.start("b", "race", "0");
     world.complete("1");
-    assert!(world.text(1).ends_with("Blocked panicked at flow.rs:4: cannot handle completed (1)"), "{}", world.text(1));
+    assert!(world.text(1).ends_with("Blocked panicked, after the call at flow.rs:4: cannot handle completed (1)"), "{}", world.text(1));
     world.signal("a", "go", "1", None);
     world.signal("b", "go", "1", None);
     assert!(world.ended("b").is_some(), "other runs go on");
@@ -451,8 +449,7 @@ fn an_idle_run_leaves_memory_and_comes_back_by_replay_when_something_arrives() {
     assert_eq!(world.partition.stats().live_runs, 1, "not idle for long enough");
     world.now += 990 - 10;
     world.partition = {
-        let mut config = antiphon_engine::Config::default();
-        config.evict_after_ms = 100;
+        let config = antiphon_engine::Config { evict_after_ms: 100, ..Default::default() };
         let origin = antiphon_engine::Origin {
             store_id: [1; 16],
             secret: [2; 32],

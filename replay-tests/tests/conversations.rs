@@ -1,12 +1,10 @@
 //! What one activity leaves on record, from the first word to the last.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod world;
-
 use antiphon_conversation::Answer;
 use antiphon_engine::{Context, Input, RunFuture};
 use antiphon_history::{ActivityOutcome, Payload, RetryPolicy};
-use world::*;
+use antiphon_replay_tests::world::*;
 
 fn one(context: Context, _: Vec<Payload>) -> RunFuture {
     Box::pin(async move { done(&format!("\"{}\"", context.activity(call("echo", "1")).await)) })

@@ -1,6 +1,7 @@
 //! A partition on paper: inputs by hand, every segment kept, time by hand. Histories come out as text and as files.
-#![allow(dead_code, reason = "each test file uses its part")]
-#![allow(unreachable_pub, clippy::unwrap_used, reason = "shared by the test files")]
+//!
+//! There is no store, thread, clock or worker: a test says what arrives, and reads what leaves. After every step the
+//! engine's invariants are checked.
 
 use antiphon_conversation::{Answer, Request};
 use antiphon_engine::{
@@ -14,6 +15,7 @@ use antiphon_history::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// The code of a workflow as a bare function.
 pub type Begin = fn(Context, Vec<Payload>) -> RunFuture;
 
 struct Scripted {
@@ -39,18 +41,21 @@ impl Program for Scripted {
     }
 }
 
+/// Workflow types from bare functions.
 pub fn programs(list: &[(&'static str, Begin)]) -> Programs {
     let mut programs = Programs::default();
     for &(name, begin) in list {
-        programs.add(Arc::new(Scripted { name, begin })).unwrap();
+        programs.add(Arc::new(Scripted { name, begin })).expect("each name is given once");
     }
     programs
 }
 
+/// A JSON payload.
 pub fn json(text: &str) -> Payload {
     Payload::json(text.as_bytes().to_vec())
 }
 
+/// A call with the default options, asked for at a made-up place.
 pub fn call(name: &str, input: &str) -> ActivityCall {
     ActivityCall {
         activity_type: name.to_owned(),
@@ -61,35 +66,47 @@ pub fn call(name: &str, input: &str) -> ActivityCall {
     }
 }
 
+/// A call with some options set.
 pub fn with(name: &str, input: &str, set: impl FnOnce(&mut ActivityOptions)) -> ActivityCall {
     let mut call = call(name, input);
     set(&mut call.options);
     call
 }
 
+/// A workflow's result.
 pub fn done(text: &str) -> Ending {
     Ending::Completed(vec![json(text)])
 }
 
+/// An error as it is written down.
 pub fn failure(message: &str) -> Failure {
     Failure { message: message.to_owned(), kind: "Test".to_owned(), details: None }
 }
 
+/// A partition with everything that it wrote and let out.
 pub struct World {
+    /// The engine.
     pub partition: Partition,
+    /// The time, in milliseconds.
     pub now: i64,
+    /// Every record that was made durable, in order.
     pub records: Vec<Bytes>,
+    /// Every large payload that was made durable.
     pub payloads: BTreeMap<Digest, Bytes>,
+    /// How many segments were made durable: each is one sync.
     pub segments: u64,
     /// Requests that left, oldest first, with the worker's name.
     pub sent: Vec<(String, Request)>,
+    /// Legs that were told to stop: worker and leg.
     pub cancelled: Vec<(String, u32)>,
+    /// Replies that nobody has fetched.
     pub replies: BTreeMap<u64, Reply>,
     next_reply: u64,
     programs: Programs,
     workers: Vec<WorkerSpec>,
 }
 
+/// A worker on the default queue.
 pub fn worker(name: &str, activities: &[&str], capacity: u32) -> WorkerSpec {
     WorkerSpec {
         name: name.to_owned(),
@@ -101,8 +118,13 @@ pub fn worker(name: &str, activities: &[&str], capacity: u32) -> WorkerSpec {
 }
 
 impl World {
+    /// A partition with these bare workflows and connected workers.
     pub fn new(list: &[(&'static str, Begin)], workers: Vec<WorkerSpec>) -> World {
-        let programs = programs(list);
+        World::with_programs(programs(list), workers)
+    }
+
+    /// A partition with these workflows and connected workers.
+    pub fn with_programs(programs: Programs, workers: Vec<WorkerSpec>) -> World {
         let mut world = World {
             partition: partition(&programs, 0, 0),
             now: 1_000,
@@ -122,6 +144,7 @@ impl World {
         world
     }
 
+    /// One input at the current time; its segment is durable and its effects are out when this returns.
     pub fn step(&mut self, input: Input) {
         self.partition.step(input, Timestamp(self.now));
         self.flush();
@@ -151,13 +174,15 @@ impl World {
         ReplyTo(self.next_reply)
     }
 
+    /// Starts a workflow.
     pub fn start(&mut self, id: &str, workflow: &str, input: &str) -> Reply {
         self.start_with(id, workflow, input, IdReuse::Never)
     }
 
+    /// Starts a workflow under a policy for finished ids.
     pub fn start_with(&mut self, id: &str, workflow: &str, input: &str, id_reuse: IdReuse) -> Reply {
         let request = StartRequest {
-            workflow: WorkflowKey::new(id).unwrap(),
+            workflow: WorkflowKey::new(id).expect("tests use usable ids"),
             workflow_type: workflow.to_owned(),
             input: vec![json(input)],
             id_reuse,
@@ -168,6 +193,7 @@ impl World {
         self.replies.remove(&to.0).expect("a start is always answered")
     }
 
+    /// Sends a signal.
     pub fn signal(&mut self, id: &str, name: &str, input: &str, request_id: Option<&str>) -> Reply {
         let to = self.reply_to();
         let request_id = request_id.map(str::to_owned);
@@ -176,6 +202,7 @@ impl World {
         self.replies.remove(&to.0).expect("a signal is always answered")
     }
 
+    /// Asks for a run to be cancelled.
     pub fn cancel(&mut self, id: &str, reason: &str) -> Reply {
         let to = self.reply_to();
         self.step(Input::Cancel { target: target(id), reason: reason.to_owned(), reply: to });
@@ -195,11 +222,13 @@ impl World {
         self.answer_to(&request, answer);
     }
 
+    /// Answers one request.
     pub fn answer_to(&mut self, request: &Request, answer: Answer) {
         let (conversation, leg, token) = (request.conversation, request.leg, request.token);
         self.step(Input::Answered { conversation, leg, token, answer });
     }
 
+    /// Completes the oldest request that left.
     pub fn complete(&mut self, result: &str) {
         self.answer(Answer::Completed { result: vec![json(result)] });
     }
@@ -217,8 +246,13 @@ impl World {
 
     /// Drops the engine and builds it again from the record, with the same or other code.
     pub fn restart(&mut self, list: Option<&[(&'static str, Begin)]>) {
-        if let Some(list) = list {
-            self.programs = programs(list);
+        self.restart_with(list.map(programs));
+    }
+
+    /// As [`World::restart`], with workflows of any kind.
+    pub fn restart_with(&mut self, programs: Option<Programs>) {
+        if let Some(programs) = programs {
+            self.programs = programs;
         }
         self.sent.clear();
         let runs = self.runs();
@@ -228,15 +262,16 @@ impl World {
             self.step(Input::WorkerJoined(spec));
         }
         for history in runs.values() {
-            self.partition.load(history, Timestamp(self.now)).unwrap();
+            self.partition.load(history, Timestamp(self.now)).expect("what the engine wrote loads again");
             self.flush();
         }
     }
 
+    /// The histories of all runs.
     pub fn runs(&self) -> BTreeMap<RunKey, HistoryFile> {
         let mut runs: BTreeMap<RunKey, HistoryFile> = BTreeMap::new();
         for bytes in &self.records {
-            let run = Record::run_of(bytes).unwrap();
+            let run = Record::run_of(bytes).expect("the engine writes readable records");
             let history = runs.entry(run).or_default();
             history.records.push(bytes.clone());
             history.payloads.clone_from(&self.payloads);
@@ -244,6 +279,7 @@ impl World {
         runs
     }
 
+    /// The history of one run.
     pub fn history(&self, run: u64) -> HistoryFile {
         self.runs().remove(&RunKey(run)).expect("the run was recorded")
     }
@@ -254,10 +290,11 @@ impl World {
     }
 }
 
+/// Every event of a history, one per line.
 pub fn text(history: &HistoryFile) -> String {
     let mut lines = Vec::new();
     for bytes in &history.records {
-        let record = Record::read(bytes).unwrap();
+        let record = Record::read(bytes).expect("the engine writes readable records");
         let stream = record.stream();
         let mut seq = record.first_seq;
         let mut line = |event: &dyn std::fmt::Display| {
@@ -274,11 +311,11 @@ pub fn text(history: &HistoryFile) -> String {
 
 /// The names of a run's events, in the order of their appending.
 pub fn names(text: &str) -> Vec<String> {
-    text.lines().map(|line| line.split(' ').nth(2).unwrap().to_owned()).collect()
+    text.lines().map(|line| line.split(' ').nth(2).expect("every line names its event").to_owned()).collect()
 }
 
 fn target(id: &str) -> Target {
-    Target { workflow: WorkflowKey::new(id).unwrap(), run: None }
+    Target { workflow: WorkflowKey::new(id).expect("tests use usable ids"), run: None }
 }
 
 fn partition(programs: &Programs, last_segment: u64, last_run: u64) -> Partition {

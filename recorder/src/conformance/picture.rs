@@ -1,0 +1,71 @@
+use crate::{Error, Filter, Reader};
+use antiphon_history::{CatalogueRow, HistoryFile, RunKey, RunStatus, Timestamp};
+use std::collections::BTreeMap;
+
+/// Everything that a reader has to tell. Two stores with equal pictures cannot be told apart by reading.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Picture {
+    /// All rows, newest first.
+    pub rows: Vec<CatalogueRow>,
+    /// All histories.
+    pub histories: BTreeMap<RunKey, HistoryFile>,
+    /// Runs by status.
+    pub by_status: BTreeMap<RunStatus, u64>,
+    /// Open runs by type.
+    pub open_by_type: BTreeMap<String, u64>,
+    /// Runs that a start must load.
+    pub needs_loading: Vec<RunKey>,
+    /// All timers that are the next of their run.
+    pub due: Vec<(Timestamp, RunKey)>,
+    /// Fingerprints, in order.
+    pub fingerprints: Vec<u64>,
+    /// The greatest key.
+    pub last_run_key: u64,
+}
+
+impl Picture {
+    /// The picture that follows from the histories alone.
+    pub fn of_histories(histories: &BTreeMap<RunKey, HistoryFile>) -> Picture {
+        let mut picture = Picture { histories: histories.clone(), ..Picture::default() };
+        for (key, history) in histories {
+            let row = history.row().expect("the sample writes whole runs");
+            *picture.by_status.entry(row.status).or_default() += 1;
+            if !row.status.is_closed() {
+                *picture.open_by_type.entry(row.workflow_type.clone()).or_default() += 1;
+            }
+            if row.needs_loading() {
+                picture.needs_loading.push(*key);
+            }
+            picture.due.extend(row.due().map(|due| (due, *key)));
+            picture.fingerprints.push(row.workflow.fingerprint());
+            picture.last_run_key = key.0;
+            picture.rows.insert(0, row);
+        }
+        picture.due.sort_unstable();
+        picture.fingerprints.sort_unstable();
+        picture
+    }
+}
+
+/// Asks a reader for everything.
+pub fn picture(reader: &mut dyn Reader) -> Result<Picture, Error> {
+    let rows = reader.list(&Filter { limit: usize::MAX, ..Filter::default() })?;
+    let mut histories = BTreeMap::new();
+    for row in &rows {
+        histories.extend(reader.history(row.key)?.map(|history| (row.key, history)));
+        assert_eq!(reader.row(row.key)?.as_ref(), Some(row), "a listed row is found by its key");
+        assert_eq!(reader.row_by_id(row.run_id)?.as_ref(), Some(row), "a listed row is found by its run id");
+    }
+    let mut fingerprints = reader.fingerprints()?;
+    fingerprints.sort_unstable();
+    Ok(Picture {
+        rows,
+        histories,
+        by_status: reader.count_by_status()?,
+        open_by_type: reader.count_open_by_type()?,
+        needs_loading: reader.needs_loading()?,
+        due: reader.due_before(Timestamp(i64::MAX), usize::MAX)?,
+        fingerprints,
+        last_run_key: reader.last_run_key()?,
+    })
+}

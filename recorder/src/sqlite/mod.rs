@@ -1,0 +1,53 @@
+//! The store on SQLite: a folder with two databases and four small files.
+//!
+//! ```text
+//!  log.db       segment(id, at_ms, digest, body): one row per commit, the truth
+//!  archive.db   run, history, payload, tally, ledger, meta: derived, up to the watermark
+//!  head         the anchor: where both stood, one line of text
+//!  lock         held by the one engine that writes here
+//!  ballast      1 MiB that is given up when the volume is full
+//! ```
+//!
+//! Nothing in this process opens a database file but SQLite itself: closing any other descriptor of it would drop
+//! SQLite's locks (POSIX record locks belong to the process, not to the descriptor).
+
+mod anchor;
+mod archive;
+mod checkpoint;
+mod db;
+mod folder;
+mod lock;
+mod log;
+mod open;
+mod pragma;
+mod reader;
+mod row;
+mod schema;
+mod snapshot;
+mod space;
+mod verify;
+
+pub use open::open;
+pub use snapshot::snapshot;
+pub use verify::{Problem, VerifyReport, verify};
+
+use crate::Durability;
+
+/// How a folder is opened for writing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// What an acknowledgement outlives. Default: [`Durability::Full`].
+    pub durability: Durability,
+    /// Go on although the anchor says that segments are gone or does not fit, and write a new anchor for what is there.
+    /// Default: false. Set it for one opening, once you know why.
+    pub accept_loss: bool,
+    /// Below this many free bytes the volume counts as low, and the ballast is not restored. Default: 64 MiB, which is
+    /// the largest write-ahead log that a writer tolerates.
+    pub min_free_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { durability: Durability::Full, accept_loss: false, min_free_bytes: 64 * 1024 * 1024 }
+    }
+}

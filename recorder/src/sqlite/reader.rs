@@ -1,0 +1,255 @@
+use super::db::{Db, int, uint};
+use super::row;
+use crate::overlay::check_history;
+use crate::pack::Packed;
+use crate::{Error, Filter, Reader};
+use antiphon_history::{
+    Bytes, CatalogueRow, Digest, HistoryFile, RunId, RunKey, RunStatus, Timestamp, WorkflowKey, payload_digest,
+};
+use rusqlite::{OptionalExtension, Params};
+use std::collections::BTreeMap;
+
+/// Reads the archive through a connection of its own. If that is inside a transaction, everything is of one picture.
+pub(super) struct SqliteReader {
+    db: Db,
+}
+
+/// What stands beside a row so that it can be found; all of it follows from the row.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Columns {
+    pub(super) fingerprint: i64,
+    pub(super) run_id: [u8; 16],
+    pub(super) status: i64,
+    pub(super) due_ms: Option<i64>,
+    pub(super) needs_loading: i64,
+}
+
+impl Columns {
+    pub(super) fn of(row: &CatalogueRow) -> Columns {
+        Columns {
+            // All 64 bits matter and the sign means nothing.
+            fingerprint: row.workflow.fingerprint().cast_signed(),
+            run_id: row.run_id.0,
+            status: row.status.code(),
+            due_ms: row.due().map(|due| due.0),
+            needs_loading: i64::from(row.needs_loading()),
+        }
+    }
+}
+
+impl SqliteReader {
+    pub(super) fn new(db: Db) -> SqliteReader {
+        SqliteReader { db }
+    }
+
+    /// Walks rows of (key, row) until `visit` says that it has enough.
+    fn visit_rows(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        visit: &mut dyn FnMut(CatalogueRow) -> bool,
+    ) -> Result<(), Error> {
+        let failed = self.db.failed("reading runs");
+        let mut statement = self.db.conn.prepare_cached(sql).map_err(&failed)?;
+        let mut rows = statement.query(params).map_err(&failed)?;
+        while let Some(found) = rows.next().map_err(&failed)? {
+            if !visit(decoded(found).map_err(&failed)??) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn due(&self, sql: &'static str, than: Timestamp, limit: usize) -> Result<Vec<(Timestamp, RunKey)>, Error> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.values("reading due runs", sql, (than.0, limit), |row| {
+            Ok((Timestamp(row.get(0)?), RunKey(uint(row.get(1)?)?)))
+        })
+    }
+
+    fn values<T>(
+        &self,
+        doing: &'static str,
+        sql: &'static str,
+        params: impl Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<Vec<T>, Error> {
+        let failed = self.db.failed(doing);
+        let mut statement = self.db.conn.prepare_cached(sql).map_err(&failed)?;
+        let values = statement.query_map(params, read).map_err(&failed)?;
+        values.collect::<Result<_, _>>().map_err(&failed)
+    }
+
+    fn tally(&self) -> Result<Vec<(String, RunStatus, u64)>, Error> {
+        let sql = "SELECT workflow_type, status, runs FROM tally WHERE runs > 0";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, uint(row.get(2)?)?));
+        let kept: Vec<(String, i64, u64)> = self.values("counting runs", sql, [], read)?;
+        let known = |(workflow_type, code, runs)| {
+            let status = RunStatus::ALL.into_iter().find(|status| status.code() == code);
+            let status = status.ok_or_else(|| Error::damaged_archive(format!("no run has status {code}")))?;
+            Ok((workflow_type, status, runs))
+        };
+        kept.into_iter().map(known).collect()
+    }
+}
+
+impl Reader for SqliteReader {
+    fn find(&mut self, workflow: &WorkflowKey) -> Result<Option<CatalogueRow>, Error> {
+        let sql = "SELECT key, row FROM run WHERE fingerprint = ?1 ORDER BY key DESC";
+        let mut found = None;
+        self.visit_rows(sql, [workflow.fingerprint().cast_signed()], &mut |row| {
+            // Another workflow id may have the same fingerprint.
+            if row.workflow == *workflow {
+                found = Some(row);
+            }
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    fn row(&mut self, run: RunKey) -> Result<Option<CatalogueRow>, Error> {
+        row(&self.db, run)
+    }
+
+    fn row_by_id(&mut self, run: RunId) -> Result<Option<CatalogueRow>, Error> {
+        let mut found = None;
+        self.visit_rows("SELECT key, row FROM run WHERE run_id = ?1", [&run.0[..]], &mut |row| {
+            found = Some(row);
+            false
+        })?;
+        Ok(found.filter(|row| row.run_id == run))
+    }
+
+    fn history(&mut self, run: RunKey) -> Result<Option<HistoryFile>, Error> {
+        self.db.read(|_| {
+            let Some(row) = row(&self.db, run)? else { return Ok(None) };
+            let mut history = HistoryFile::default();
+            for (_, packed) in parts(&self.db, run)? {
+                history.records.extend(packed.records);
+                for digest in packed.payloads {
+                    let bytes = payload(&self.db, digest)?;
+                    let missing = || Error::damaged_run(run, format!("payload {digest:?} is missing"));
+                    history.payloads.insert(digest, bytes.ok_or_else(missing)?);
+                }
+            }
+            check_history(&row, &history)?;
+            Ok(Some(history))
+        })
+    }
+
+    fn payload(&mut self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        match payload(&self.db, digest)? {
+            Some(bytes) if payload_digest(&bytes) != digest => {
+                Err(Error::damaged_archive(format!("payload {digest:?} has other bytes")))
+            }
+            found => Ok(found),
+        }
+    }
+
+    fn list(&mut self, filter: &Filter) -> Result<Vec<CatalogueRow>, Error> {
+        let before = filter.before_key.map_or(i64::MAX, |key| int(key.0).unwrap_or(i64::MAX));
+        let mut rows = Vec::new();
+        if filter.limit == 0 {
+            return Ok(rows);
+        }
+        let mut visit = |row: CatalogueRow| {
+            if filter.matches(&row) {
+                rows.push(row);
+            }
+            rows.len() < filter.limit
+        };
+        match filter.status {
+            // Most runs are completed, so that status has no index: walking by key finds them soon enough.
+            None | Some(RunStatus::Completed) => {
+                self.visit_rows("SELECT key, row FROM run WHERE key < ?1 ORDER BY key DESC", [before], &mut visit)?;
+            }
+            Some(status) => {
+                let sql = "SELECT key, row FROM run WHERE status = ?1 AND status <> 3 AND key < ?2 ORDER BY key DESC";
+                self.visit_rows(sql, (status.code(), before), &mut visit)?;
+            }
+        }
+        Ok(rows)
+    }
+
+    fn count_by_status(&mut self) -> Result<BTreeMap<RunStatus, u64>, Error> {
+        let mut counts = BTreeMap::new();
+        self.tally()?.into_iter().for_each(|(_, status, runs)| *counts.entry(status).or_default() += runs);
+        Ok(counts)
+    }
+
+    fn count_open_by_type(&mut self) -> Result<BTreeMap<String, u64>, Error> {
+        let mut counts = BTreeMap::new();
+        let open = self.tally()?.into_iter().filter(|(_, status, _)| !status.is_closed());
+        open.for_each(|(workflow_type, _, runs)| *counts.entry(workflow_type).or_default() += runs);
+        Ok(counts)
+    }
+
+    fn needs_loading(&mut self) -> Result<Vec<RunKey>, Error> {
+        let sql = "SELECT key FROM run WHERE needs_loading = 1 ORDER BY key";
+        self.values("reading runs to load", sql, [], |row| Ok(RunKey(uint(row.get(0)?)?)))
+    }
+
+    fn due_before(&mut self, at: Timestamp, limit: usize) -> Result<Vec<(Timestamp, RunKey)>, Error> {
+        let sql = "SELECT due_ms, key FROM run WHERE due_ms <= ?1 ORDER BY due_ms, key LIMIT ?2";
+        self.due(sql, at, limit)
+    }
+
+    fn due_after(&mut self, after: Timestamp, limit: usize) -> Result<Vec<(Timestamp, RunKey)>, Error> {
+        let sql = "SELECT due_ms, key FROM run WHERE due_ms > ?1 ORDER BY due_ms, key LIMIT ?2";
+        self.due(sql, after, limit)
+    }
+
+    fn fingerprints(&mut self) -> Result<Vec<u64>, Error> {
+        // The index alone has all of it, at a tenth of the table's bytes.
+        let sql = "SELECT fingerprint FROM run INDEXED BY run_fingerprint";
+        self.values("reading workflow ids", sql, [], |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))
+    }
+
+    fn last_run_key(&mut self) -> Result<u64, Error> {
+        let failed = self.db.failed("reading the last run");
+        let last = self.db.conn.query_row("SELECT max(key) FROM run", [], |row| row.get::<_, Option<i64>>(0));
+        uint(last.map_err(&failed)?.unwrap_or(0)).map_err(&failed)
+    }
+}
+
+/// A run's row.
+pub(super) fn row(db: &Db, run: RunKey) -> Result<Option<CatalogueRow>, Error> {
+    let failed = db.failed("reading a run");
+    let mut statement = db.conn.prepare_cached("SELECT key, row FROM run WHERE key = ?1").map_err(&failed)?;
+    statement.query_row([int(run.0)?], |row| decoded(row)).optional().map_err(&failed)?.transpose()
+}
+
+/// The parts of a run's history in order, each with the run's tip after it.
+pub(super) fn parts(db: &Db, run: RunKey) -> Result<Vec<(Digest, Packed)>, Error> {
+    let failed = db.failed("reading a history");
+    let sql = "SELECT part, digest, body FROM history WHERE run = ?1 ORDER BY part";
+    let mut statement = db.conn.prepare_cached(sql).map_err(&failed)?;
+    let mut rows = statement.query([int(run.0)?]).map_err(&failed)?;
+    let (mut parts, mut next) = (Vec::new(), 1);
+    while let Some(row) = rows.next().map_err(&failed)? {
+        let part = row.get::<_, i64>(0).and_then(uint).map_err(&failed)?;
+        if part != next {
+            return Err(Error::damaged_run(run, format!("records {next} to {} are missing", part - 1)));
+        }
+        let body = row.get_ref(2).map_err(&failed)?.as_blob().map_err(|error| failed(error.into()))?;
+        let packed = Packed::read(body)
+            .map_err(|error| Error::damaged_run(run, format!("records from {part} on cannot be read: {error}")))?;
+        next += packed.records.len() as u64;
+        parts.push((super::db::digest(row, 1).map_err(&failed)?, packed));
+    }
+    Ok(parts)
+}
+
+/// A payload's bytes, unchecked.
+pub(super) fn payload(db: &Db, digest: Digest) -> Result<Option<Bytes>, Error> {
+    let failed = db.failed("reading a payload");
+    let mut statement = db.conn.prepare_cached("SELECT body FROM payload WHERE digest = ?1").map_err(&failed)?;
+    let read = |row: &rusqlite::Row<'_>| Ok(Bytes::from(row.get_ref(0)?.as_blob()?));
+    statement.query_row([&digest.0[..]], read).optional().map_err(&failed)
+}
+
+/// Decodes (key, row). Two layers: what SQLite says, and what the bytes say.
+fn decoded(found: &rusqlite::Row<'_>) -> Result<Result<CatalogueRow, Error>, rusqlite::Error> {
+    let key = RunKey(uint(found.get(0)?)?);
+    Ok(row::decode(key, found.get_ref(1)?.as_blob()?))
+}

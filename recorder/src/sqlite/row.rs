@@ -1,0 +1,42 @@
+//! A catalogue row as one value: version, checksum, MessagePack.
+//!
+//! SQLite keeps no checksums of what lies in its files. A row decides whether a run is loaded at all, so a flipped bit
+//! in one must be an error and not another run's life.
+
+use crate::Error;
+use antiphon_history::{CatalogueRow, RunKey};
+
+/// The only form there is. Rows can be folded again from their histories, so a later form may simply replace it.
+const VERSION: u8 = 1;
+/// 128 bits: against accidents, not against people, who could rewrite it.
+const CHECKSUM_BYTES: usize = 16;
+
+pub(super) fn encode(row: &CatalogueRow) -> Vec<u8> {
+    let body = rmp_serde::to_vec(row).expect("our own row always encodes into memory");
+    let mut out = Vec::with_capacity(1 + CHECKSUM_BYTES + body.len());
+    out.push(VERSION);
+    out.extend_from_slice(&checksum(&body));
+    out.extend_from_slice(&body);
+    out
+}
+
+/// Reads the row of `run`. Errors: [`Error::ArchiveDamaged`].
+pub(super) fn decode(run: RunKey, bytes: &[u8]) -> Result<CatalogueRow, Error> {
+    let damaged = |problem: &str| Error::damaged_run(run, format!("its catalogue row {problem}"));
+    let (&version, rest) = bytes.split_first().ok_or_else(|| damaged("is empty"))?;
+    if version != VERSION {
+        return Err(damaged("has an unknown form"));
+    }
+    let (sum, body) = rest.split_at_checked(CHECKSUM_BYTES).ok_or_else(|| damaged("is cut"))?;
+    if sum != checksum(body) {
+        return Err(damaged("does not have its checksum"));
+    }
+    let row: CatalogueRow = rmp_serde::from_slice(body).map_err(|error| damaged(&format!("cannot be read: {error}")))?;
+    if row.key == run { Ok(row) } else { Err(damaged("is another run's")) }
+}
+
+fn checksum(body: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut sum = [0; CHECKSUM_BYTES];
+    sum.copy_from_slice(&blake3::hash(body).as_bytes()[..CHECKSUM_BYTES]);
+    sum
+}

@@ -1,0 +1,11 @@
+//! The harness of Antiphon's own tests: recorded histories, scripts, house rules.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`world`] | a partition on paper: inputs and time by hand, every segment kept |
+//! | [`programs`] | workflows, kept as long as their recorded histories |
+//! | [`scenarios`] | the recordings: how each history in `fixtures/histories` came about |
+
+pub mod programs;
+pub mod scenarios;
+pub mod world;

@@ -1,0 +1,141 @@
+use crate::inbox::{Inbox, Message, Rejected};
+use crate::{Clock, Config, Error, StoreSource};
+use antiphon_engine::{Reply, RequestError, RunOutcome, StartRequest, Stats, Target, WorkerView};
+use antiphon_history::{Payload, RunId};
+use antiphon_recorder::Reader;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::oneshot;
+
+/// How callers reach a running engine. Cheap to clone; all clones reach the same one.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) config: Config,
+    pub(crate) full: Arc<AtomicBool>,
+    pub(crate) source: Arc<dyn StoreSource>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handle")
+    }
+}
+
+/// How an engine stands.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Counters and gauges of the partition.
+    pub stats: Stats,
+    /// The connected workers.
+    pub workers: Vec<WorkerView>,
+    /// Commits of the log since the store was opened: each is one sync.
+    pub syncs: u64,
+}
+
+impl Handle {
+    /// Starts a workflow, or finds the run that has its id. Returns the run's id and whether it existed before.
+    ///
+    /// Durable on return. Cancel safe: dropping the future may leave the run started; the same start finds it.
+    pub async fn start(&self, request: StartRequest) -> Result<(RunId, bool), Error> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(Error::DiskFull);
+        }
+        match self.ask(|reply| Message::Start(request, reply)).await? {
+            Reply::Started { run_id, existing } => Ok((run_id, existing)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Sends a signal to the newest run of a workflow id. Durable on return; with a request id it counts once however
+    /// often it is sent.
+    pub async fn signal(
+        &self,
+        target: Target,
+        name: String,
+        input: Vec<Payload>,
+        request_id: Option<String>,
+    ) -> Result<(), Error> {
+        match self.ask(|reply| Message::Signal { target, name, input, request_id, reply }).await? {
+            Reply::Accepted => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Asks for a run to be cancelled. The request is durable on return; the run ends some time later.
+    pub async fn cancel(&self, target: Target, reason: String) -> Result<(), Error> {
+        match self.ask(|reply| Message::Cancel { target, reason, reply }).await? {
+            Reply::Accepted => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Waits for a run to end. Its end is durable on return. Cancel safe.
+    pub async fn wait(&self, target: Target) -> Result<(RunId, RunOutcome), Error> {
+        match self.ask(|reply| Message::Wait { target, reply }).await? {
+            Reply::Ended { run_id, outcome } => Ok((run_id, outcome)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Counters, gauges and workers now.
+    pub async fn status(&self) -> Result<Status, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.put(Message::Inspect(reply))?;
+        let (stats, workers, syncs) = answer.await.map_err(|_| Error::Unavailable)?;
+        Ok(Status { stats, workers, syncs })
+    }
+
+    /// A consistent read-only view of everything durable: archive and the log behind it.
+    pub fn snapshot(&self) -> Result<Box<dyn Reader>, Error> {
+        Ok(self.source.snapshot()?)
+    }
+
+    /// Makes the engine look at its clock again. Only a clock that was moved by hand needs it.
+    pub fn look(&self) {
+        self.inbox.post(Message::Look);
+    }
+
+    /// The engine's clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Lets a worker join.
+    pub fn join(&self, worker: Arc<dyn crate::Worker>) {
+        self.inbox.post(Message::WorkerJoined(worker));
+    }
+
+    /// A worker is gone: its legs are lost.
+    pub fn leave(&self, name: impl Into<String>) {
+        self.inbox.post(Message::WorkerLeft { name: name.into() });
+    }
+
+    async fn ask(&self, message: impl FnOnce(oneshot::Sender<Reply>) -> Message) -> Result<Reply, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.put(message(reply))?;
+        match answer.await {
+            Ok(Reply::Refused(error)) => Err(Error::Refused(error)),
+            Ok(reply) => Ok(reply),
+            // Dropped unanswered: the store failed, or the engine stopped, before the outcome was durable.
+            Err(_) if self.inbox.is_closed() => Err(Error::Stopped),
+            Err(_) => Err(Error::Unavailable),
+        }
+    }
+
+    fn put(&self, message: Message) -> Result<(), Error> {
+        self.inbox.request(message, self.config.inbox_max).map_err(|rejected| match rejected {
+            Rejected::Closed => Error::Stopped,
+            Rejected::Full { waiting } => Error::Overloaded { waiting },
+        })
+    }
+}
+
+/// The engine answers each request with its own kind of reply; anything else is a broken promise of ours.
+fn unexpected(reply: Reply) -> Error {
+    match reply {
+        Reply::Refused(error) => Error::Refused(error),
+        _ => Error::Refused(RequestError::NotFound { workflow_id: String::new() }),
+    }
+}

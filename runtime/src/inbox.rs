@@ -1,0 +1,154 @@
+use antiphon_conversation::{Answer, Token};
+use antiphon_engine::{Reply, StartRequest, Stats, Target, WorkerView};
+use antiphon_history::{ConversationKey, Payload};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Everything that can wake a partition's thread.
+pub(crate) enum Message {
+    Start(StartRequest, oneshot::Sender<Reply>),
+    Signal {
+        target: Target,
+        name: String,
+        input: Vec<Payload>,
+        request_id: Option<String>,
+        reply: oneshot::Sender<Reply>,
+    },
+    Cancel {
+        target: Target,
+        reason: String,
+        reply: oneshot::Sender<Reply>,
+    },
+    Wait {
+        target: Target,
+        reply: oneshot::Sender<Reply>,
+    },
+    Answered {
+        conversation: ConversationKey,
+        leg: u32,
+        token: Token,
+        answer: Answer,
+    },
+    Heartbeat {
+        conversation: ConversationKey,
+        leg: u32,
+        token: Token,
+        details: Option<Payload>,
+    },
+    WorkerJoined(std::sync::Arc<dyn crate::Worker>),
+    WorkerLeft {
+        name: String,
+    },
+    /// The batch that was handed to the writer is durable and its effects are released.
+    Durable,
+    /// The archive has taken over all segments up to this one.
+    Archived {
+        through: u64,
+    },
+    /// The store failed: everything in memory is to be dropped.
+    Failed(antiphon_recorder::Error),
+    /// Somebody wants to know how things stand.
+    Inspect(oneshot::Sender<(Stats, Vec<WorkerView>, u64)>),
+    /// The clock was moved, or a caller is gone: look again.
+    Look,
+    Stop,
+}
+
+/// The door of a partition's thread: many may put in, one takes all at once.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    ready: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    messages: Vec<Message>,
+    sleeping: bool,
+    closed: bool,
+}
+
+/// A message that was not taken.
+pub(crate) enum Rejected {
+    Closed,
+    Full { waiting: usize },
+}
+
+impl Inbox {
+    /// Puts in a message that must not be lost: from workers and from our own threads. They are bounded by the workers'
+    /// capacity. Dropped if the engine has stopped.
+    pub(crate) fn post(&self, message: Message) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.messages.push(message);
+            self.wake(state);
+        }
+    }
+
+    /// Puts in a request of a caller, if fewer than `max` messages wait.
+    pub(crate) fn request(&self, message: Message, max: usize) -> Result<(), Rejected> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Rejected::Closed);
+        }
+        let waiting = state.messages.len();
+        if waiting >= max {
+            return Err(Rejected::Full { waiting });
+        }
+        state.messages.push(message);
+        self.wake(state);
+        Ok(())
+    }
+
+    // Waking costs a system call, so it is made only if the thread sleeps: under load it never does.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        if state.sleeping {
+            state.sleeping = false;
+            drop(state);
+            self.ready.notify_one();
+        }
+    }
+
+    /// Moves all messages into `into`; waits for one if there is none, at most `timeout` (without one: for ever).
+    pub(crate) fn take(&self, into: &mut Vec<Message>, timeout: Option<Duration>) {
+        let mut state = self.lock();
+        if state.messages.is_empty() && timeout != Some(Duration::ZERO) {
+            state.sleeping = true;
+            let waits = |state: &mut State| state.sleeping;
+            state = match timeout {
+                None => self.ready.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner),
+                Some(timeout) => {
+                    self.ready
+                        .wait_timeout_while(state, timeout, waits)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+            state.sleeping = false;
+        }
+        into.append(&mut state.messages);
+    }
+
+    /// Whether messages wait.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().messages.is_empty()
+    }
+
+    /// Whether no more messages are taken.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Takes no more messages; returns what was left.
+    pub(crate) fn close(&self) -> Vec<Message> {
+        let mut state = self.lock();
+        state.closed = true;
+        std::mem::take(&mut state.messages)
+    }
+
+    // A thread that panicked while pushing left the list whole: a push either happened or did not.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

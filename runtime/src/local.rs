@@ -1,0 +1,162 @@
+use crate::worker::{Responder, Worker};
+use antiphon_conversation::{Answer, Request};
+use antiphon_engine::WorkerSpec;
+use antiphon_history::ConversationKey;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+/// A running body.
+pub type BodyFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// The code of one activity type.
+pub trait ActivityBody: Send + Sync + 'static {
+    /// The type's name, as recorded.
+    fn name(&self) -> &str;
+
+    /// Where the code stands, for error messages (`file:line`).
+    fn site(&self) -> String;
+
+    /// Carries out one leg.
+    fn run(&self, task: Task) -> BodyFuture;
+}
+
+/// One leg, as a body sees it.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// What to do.
+    pub request: Request,
+    /// The way back, for heartbeats. The answer is what the body's future returns.
+    pub responder: Responder,
+}
+
+/// A worker in this process: bodies run as tokio tasks, a bounded number at once.
+///
+/// A body that panics costs a leg; one that aborts the process or overflows its stack takes the engine with it.
+pub struct LocalPool {
+    spec: WorkerSpec,
+    bodies: BTreeMap<String, Arc<dyn ActivityBody>>,
+    tokio: Handle,
+    running: Arc<Running>,
+}
+
+type Running = Mutex<HashMap<(ConversationKey, u32), AbortHandle>>;
+
+impl std::fmt::Debug for LocalPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("LocalPool").field(&self.spec).finish()
+    }
+}
+
+impl LocalPool {
+    /// A pool named `name` that takes from `queues` and runs at most `capacity` bodies at once on `tokio`.
+    pub fn new(
+        name: impl Into<String>,
+        queues: BTreeSet<String>,
+        labels: BTreeSet<String>,
+        capacity: u32,
+        bodies: Vec<Arc<dyn ActivityBody>>,
+        tokio: Handle,
+    ) -> LocalPool {
+        let bodies: BTreeMap<_, _> = bodies.into_iter().map(|body| (body.name().to_owned(), body)).collect();
+        let activities = bodies.keys().cloned().collect();
+        let spec = WorkerSpec { name: name.into(), queues, activities, labels, capacity: capacity.max(1) };
+        LocalPool { spec, bodies, tokio, running: Arc::default() }
+    }
+}
+
+impl Worker for LocalPool {
+    fn spec(&self) -> WorkerSpec {
+        self.spec.clone()
+    }
+
+    fn send(&self, request: Request, responder: Responder) {
+        let key = (request.conversation, request.leg);
+        let report = Report { responder: responder.clone(), running: Arc::clone(&self.running), key, answered: false };
+        let Some(body) = self.bodies.get(&request.activity_type).cloned() else {
+            // Not reached while the engine keeps to our spec; dropping the report answers for us.
+            return drop(report);
+        };
+        // Held while spawning: the task may end, and look for its entry, before `spawn` returns.
+        let mut running = lock(&self.running);
+        let task = self.tokio.spawn(run(body, Task { request, responder }, report));
+        running.insert(key, task.abort_handle());
+    }
+
+    fn cancel(&self, conversation: ConversationKey, leg: u32) {
+        // Taken out of the lock first: aborting may drop the task here, and its report takes the lock.
+        let task = lock(&self.running).get(&(conversation, leg)).cloned();
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+
+    fn reset(&self) {
+        let tasks: Vec<AbortHandle> = lock(&self.running).values().cloned().collect();
+        tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+async fn run(body: Arc<dyn ActivityBody>, task: Task, mut report: Report) {
+    let answer = match catch_unwind(AssertUnwindSafe(|| body.run(task))) {
+        Ok(future) => Guarded(future).await,
+        Err(panic) => panicked(panic.as_ref()),
+    };
+    report.answer(answer);
+}
+
+/// Polls a body and turns its panic into an answer.
+struct Guarded(BodyFuture);
+
+impl Future for Guarded {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
+            Ok(polled) => polled,
+            Err(panic) => Poll::Ready(panicked(panic.as_ref())),
+        }
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Answer {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned());
+    Answer::Panicked { message }
+}
+
+/// Answers exactly once, also when the task is aborted or its runtime goes away.
+struct Report {
+    responder: Responder,
+    running: Arc<Running>,
+    key: (ConversationKey, u32),
+    answered: bool,
+}
+
+impl Report {
+    fn answer(&mut self, answer: Answer) {
+        self.answered = true;
+        self.responder.answer(answer);
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        lock(&self.running).remove(&self.key);
+        if !self.answered {
+            self.responder.answer(Answer::Stopped);
+        }
+    }
+}
+
+fn lock(running: &Running) -> std::sync::MutexGuard<'_, HashMap<(ConversationKey, u32), AbortHandle>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,455 @@
+//! The partition's thread: takes all waiting messages, steps the engine, hands over one batch at a time.
+
+use crate::inbox::{Inbox, Message};
+use crate::keeper::Keeper;
+use crate::release::Release;
+use crate::writer::{self, Progress, Work};
+use crate::{Clock, Config, StartError, StoreSource, Worker};
+use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Reply, ReplyTo};
+use antiphon_history::{Timestamp, WorkflowKey};
+use antiphon_recorder::{Error as StoreError, ErrorKind, Reader, Store};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Everything that outlives a store: it is opened again after a failure.
+pub(crate) struct Shell {
+    pub(crate) source: Arc<dyn StoreSource>,
+    pub(crate) programs: Programs,
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) full: Arc<AtomicBool>,
+    pub(crate) workers: BTreeMap<String, Arc<dyn Worker>>,
+    pub(crate) allow_unknown_workflows: bool,
+}
+
+/// Why a store was left.
+enum Left {
+    Stopped,
+    Failed(StoreError),
+}
+
+/// Most parked runs that one look at the clock brings into memory.
+const DUE_AT_ONCE: usize = 256;
+
+impl Shell {
+    /// Runs until it is stopped. `started` learns how the first opening went; later failures are retried, unless they
+    /// say that the store is damaged or taken: then the thread ends and every request is told that the engine stopped.
+    pub(crate) fn run(mut self, started: SyncSender<Result<(), StartError>>) {
+        let mut started = Some(started);
+        let first_wait_ms = self.config.reopen_first_ms;
+        let mut wait_ms = first_wait_ms;
+        loop {
+            let failure = match Session::open(&mut self) {
+                Ok(session) => {
+                    wait_ms = first_wait_ms;
+                    if let Some(started) = started.take() {
+                        let _ = started.send(Ok(()));
+                    }
+                    match session.run() {
+                        Left::Stopped => break,
+                        Left::Failed(error) => error,
+                    }
+                }
+                Err(error) => match (started.take(), error) {
+                    (Some(started), error) => {
+                        let _ = started.send(Err(error));
+                        break;
+                    }
+                    (None, StartError::Store(error)) => error,
+                    (None, _) => break,
+                },
+            };
+            match failure.kind() {
+                // Nothing that waiting could mend, and going on could do harm.
+                ErrorKind::Corrupt | ErrorKind::Fenced => break,
+                ErrorKind::Full => self.source.release_ballast(),
+                _ => {}
+            }
+            if self.refuse_for(wait_ms) {
+                break;
+            }
+            wait_ms = (wait_ms * 2).min(self.config.reopen_max_ms);
+        }
+        // Dropping what is left tells its callers; from here on the closed inbox does.
+        drop(self.inbox.close());
+    }
+
+    /// Waits before the store is opened again. Requests that come meanwhile are dropped, which tells their callers to
+    /// repeat them. True if the wait ended because the engine is to stop.
+    fn refuse_for(&mut self, wait_ms: u64) -> bool {
+        let until = std::time::Instant::now() + Duration::from_millis(wait_ms);
+        let mut messages = Vec::new();
+        loop {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            self.inbox.take(&mut messages, Some(left));
+            for message in messages.drain(..) {
+                match message {
+                    Message::Stop => return true,
+                    Message::WorkerJoined(worker) => {
+                        self.workers.insert(worker.spec().name, worker);
+                    }
+                    Message::WorkerLeft { name } => {
+                        self.workers.remove(&name);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// A partition on an open store.
+struct Session<'a> {
+    shell: &'a mut Shell,
+    partition: Partition,
+    reader: Box<dyn Reader>,
+    /// Fingerprints of all workflow ids of the store: an id that is not here is new, and costs no look-up.
+    ids: HashSet<u64>,
+    callers: HashMap<ReplyTo, oneshot::Sender<Reply>>,
+    next_caller: u64,
+    work: Option<SyncSender<Work>>,
+    /// A batch is with the writer.
+    busy: bool,
+    /// No more than what is decided already will be written.
+    stopping: bool,
+    /// When a run that is not in memory is next due.
+    cold_due: Option<Timestamp>,
+    threads: Vec<JoinHandle<()>>,
+    progress: Arc<Progress>,
+    /// Held for the sake of the lock: the folder is ours as long as this lives.
+    _guard: antiphon_recorder::Guard,
+}
+
+impl<'a> Session<'a> {
+    fn open(shell: &'a mut Shell) -> Result<Session<'a>, StartError> {
+        let Store { id, log, archive, mut reader, anchor, space, checkpoint, guard } = shell.source.open()?;
+        let tip = log.tip();
+        let origin = Origin {
+            store_id: id,
+            secret: random_secret()?,
+            last_segment: tip.id,
+            last_run: reader.last_run_key()?,
+            now: shell.clock.now().max(tip.at),
+        };
+        if !shell.allow_unknown_workflows {
+            refuse_missing(&shell.programs, reader.as_mut())?;
+        }
+        let ids: HashSet<u64> = reader.fingerprints()?.into_iter().collect();
+        let mut partition = Partition::new(shell.config.engine, shell.programs.clone(), origin);
+        // Workers first: what is taken up from the record can then leave in the same batch.
+        for worker in shell.workers.values() {
+            partition.step(Input::WorkerJoined(worker.spec()), shell.clock.now());
+        }
+        for run in reader.needs_loading()? {
+            if let Some(history) = reader.history(run)? {
+                partition.load(&history, shell.clock.now())?;
+            }
+        }
+
+        let progress = Arc::new(Progress::default());
+        let (work, works) = sync_channel::<Work>(1);
+        let (durable, durables) = sync_channel(shell.config.backlog_segments);
+        let writer = {
+            let (inbox, progress) = (Arc::clone(&shell.inbox), Arc::clone(&progress));
+            thread("antiphon-writer", move || writer::run(log, &works, &durable, &inbox, &progress))?
+        };
+        let keeper = Keeper {
+            archive,
+            anchor,
+            checkpoint,
+            space,
+            config: shell.config,
+            inbox: Arc::clone(&shell.inbox),
+            progress: Arc::clone(&progress),
+            full: Arc::clone(&shell.full),
+        };
+        let keeper = thread("antiphon-keeper", move || keeper.run(&durables, tip))?;
+        Ok(Session {
+            shell,
+            partition,
+            reader,
+            ids,
+            callers: HashMap::new(),
+            next_caller: 0,
+            work: Some(work),
+            busy: false,
+            stopping: false,
+            cold_due: Some(Timestamp(i64::MIN)),
+            threads: vec![writer, keeper],
+            progress,
+            _guard: guard,
+        })
+    }
+
+    fn run(mut self) -> Left {
+        let left = self.serve();
+        // Closing the writer's door ends it after the batch it has; its end closes the keeper's, which folds what is
+        // left and writes the anchor.
+        self.work = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        // Their legs are forgotten; at the next opening they count as lost and go out again.
+        self.shell.workers.values().for_each(|worker| worker.reset());
+        left
+    }
+
+    fn serve(&mut self) -> Left {
+        match self.try_serve() {
+            Ok(()) => Left::Stopped,
+            Err(error) => Left::Failed(error),
+        }
+    }
+
+    fn try_serve(&mut self) -> Result<(), StoreError> {
+        let mut taken = Vec::new();
+        let mut pending = VecDeque::new();
+        loop {
+            self.flush();
+            if self.stopping && !self.busy && !self.partition.has_work() {
+                return Ok(());
+            }
+            self.bring_back_due()?;
+            // A full batch waits for the writer: stepping on would only make it larger.
+            let stalled = self.busy && self.partition.is_full();
+            if pending.is_empty() || stalled {
+                let timeout = if self.busy || !self.partition.has_work() { self.timeout() } else { Some(Duration::ZERO) };
+                self.shell.inbox.take(&mut taken, timeout);
+            }
+            // Nothing is under way and a test waits: its clock skips to the next moment at which something happens.
+            if taken.is_empty() && pending.is_empty() && self.skip_time() {
+                continue;
+            }
+            for message in taken.drain(..) {
+                match message {
+                    // Words of our own threads go first: they have no order among the requests, and free the writer.
+                    Message::Stop => self.stopping = true,
+                    Message::Failed(error) => return Err(error),
+                    Message::Durable => self.busy = false,
+                    other => pending.push_back(other),
+                }
+            }
+            while !(self.busy && self.partition.is_full()) {
+                let Some(message) = pending.pop_front() else { break };
+                self.handle(message)?;
+                if self.partition.is_full() {
+                    self.flush();
+                }
+            }
+            self.partition.step(Input::Tick, self.shell.clock.now());
+        }
+    }
+
+    /// How long to sleep: until the next deadline of a run in memory or in the store. `None`: until a message comes.
+    fn timeout(&self) -> Option<Duration> {
+        let next = [self.partition.next_deadline(), self.cold_due].into_iter().flatten().min();
+        if self.can_skip() && next.is_some() && !self.stopping {
+            return Some(Duration::ZERO);
+        }
+        if !self.shell.clock.runs() {
+            return None;
+        }
+        // Invariant 9: even with every wake-up lost the thread looks again within a second.
+        let longest = Duration::from_secs(1);
+        let wait = next.map(|next| Duration::from_millis(next.since_ms(self.shell.clock.now())));
+        Some(wait.unwrap_or(longest).min(longest))
+    }
+
+    fn can_skip(&self) -> bool {
+        !self.shell.clock.runs()
+            && !self.busy
+            && !self.partition.has_work()
+            && self.partition.has_waiters()
+            && self.partition.stats().in_flight == 0
+    }
+
+    fn skip_time(&mut self) -> bool {
+        let next = [self.partition.next_deadline(), self.cold_due].into_iter().flatten().min();
+        match next {
+            Some(next) if self.can_skip() && self.shell.inbox.is_empty() && self.shell.clock.skip_to(next) => {
+                self.partition.step(Input::Tick, self.shell.clock.now());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn handle(&mut self, message: Message) -> Result<(), StoreError> {
+        let now = self.shell.clock.now();
+        let input = match message {
+            Message::Start(request, caller) => {
+                self.bring_in(&request.workflow)?;
+                self.ids.insert(request.workflow.fingerprint());
+                Input::Start(request, self.caller(caller))
+            }
+            Message::Signal { target, name, input, request_id, reply } => {
+                self.bring_in(&target.workflow)?;
+                Input::Signal { target, name, input, request_id, reply: self.caller(reply) }
+            }
+            Message::Cancel { target, reason, reply } => {
+                self.bring_in(&target.workflow)?;
+                Input::Cancel { target, reason, reply: self.caller(reply) }
+            }
+            Message::Wait { target, reply } => {
+                self.bring_in(&target.workflow)?;
+                Input::Wait { target, reply: self.caller(reply) }
+            }
+            Message::Answered { conversation, leg, token, answer } => {
+                Input::Answered { conversation, leg, token, answer }
+            }
+            Message::Heartbeat { conversation, leg, token, details } => {
+                Input::Heartbeat { conversation, leg, token, details }
+            }
+            Message::WorkerJoined(worker) => {
+                let spec = worker.spec();
+                self.shell.workers.insert(spec.name.clone(), worker);
+                Input::WorkerJoined(spec)
+            }
+            Message::WorkerLeft { name } => {
+                self.shell.workers.remove(&name);
+                Input::WorkerLeft { name }
+            }
+            Message::Archived { through } => {
+                let evicted = self.partition.stats().evicted;
+                self.partition.step(Input::Archived { through }, now);
+                if self.partition.stats().evicted > evicted {
+                    // A run that just left may be due before all that left earlier.
+                    self.cold_due = self.reader.next_due(Timestamp(i64::MIN))?;
+                }
+                self.forget_gone_callers();
+                return Ok(());
+            }
+            Message::Inspect(reply) => {
+                let syncs = self.progress.syncs.load(Ordering::Relaxed);
+                let _ = reply.send((self.partition.stats(), self.partition.workers(), syncs));
+                return Ok(());
+            }
+            Message::Look | Message::Stop | Message::Failed(_) | Message::Durable => return Ok(()),
+        };
+        self.partition.step(input, now);
+        Ok(())
+    }
+
+    fn caller(&mut self, sender: oneshot::Sender<Reply>) -> ReplyTo {
+        self.next_caller += 1;
+        let to = ReplyTo(self.next_caller);
+        self.callers.insert(to, sender);
+        to
+    }
+
+    /// Callers that no longer wait hold no memory: looked for when the archive has moved, which bounds the work.
+    fn forget_gone_callers(&mut self) {
+        let gone: Vec<ReplyTo> =
+            self.callers.iter().filter(|(_, sender)| sender.is_closed()).map(|(to, _)| *to).collect();
+        for to in gone {
+            self.callers.remove(&to);
+            self.partition.step(Input::Forget(to), self.shell.clock.now());
+        }
+    }
+
+    /// Makes sure that the newest run of a workflow id is in memory, if the store has one.
+    fn bring_in(&mut self, workflow: &WorkflowKey) -> Result<(), StoreError> {
+        if self.partition.knows(workflow) || !self.ids.contains(&workflow.fingerprint()) {
+            return Ok(());
+        }
+        let Some(row) = self.reader.find(workflow)? else { return Ok(()) };
+        self.load(row.key)
+    }
+
+    fn load(&mut self, run: antiphon_history::RunKey) -> Result<(), StoreError> {
+        if let Some(history) = self.reader.history(run)? {
+            self.partition.load(&history, self.shell.clock.now()).map_err(|error| match error {
+                LoadError::History(_) | LoadError::Fold { .. } => StoreError::damaged_run(run, error.to_string()),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Brings back runs that wait in the store and whose timer is due.
+    fn bring_back_due(&mut self) -> Result<(), StoreError> {
+        let now = self.shell.clock.now();
+        if self.cold_due.is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        let due = self.reader.due_before(now, DUE_AT_ONCE)?;
+        let mut brought = 0;
+        for (_, run) in &due {
+            if !self.partition.has_run(*run) {
+                self.load(*run)?;
+                brought += 1;
+            }
+        }
+        // A full page of runs that are all here already must not hide those behind it: they leave the page when the
+        // archive has their timers, so look again soon.
+        self.cold_due = match due.len() {
+            DUE_AT_ONCE if brought > 0 => Some(now),
+            DUE_AT_ONCE => Some(now.plus_ms(50)),
+            _ => self.reader.next_due(now)?,
+        };
+        self.partition.step(Input::Tick, now);
+        Ok(())
+    }
+
+    /// Hands the open batch to the writer, if it is free.
+    fn flush(&mut self) {
+        if self.busy || !self.partition.has_work() {
+            return;
+        }
+        let batch = self.partition.take();
+        let releases = batch.effects.into_iter().filter_map(|effect| self.resolve(effect)).collect();
+        let work = Work { segment: batch.segment, at: batch.at, releases };
+        // The writer is gone only after it has posted why; that message is in the inbox.
+        if let Some(door) = &self.work
+            && door.send(work).is_ok()
+        {
+            self.busy = true;
+        }
+    }
+
+    fn resolve(&mut self, effect: Effect) -> Option<Release> {
+        match effect {
+            Effect::Dispatch { worker, request } => {
+                let worker = Arc::clone(self.shell.workers.get(&worker)?);
+                Some(Release::Send { worker, request })
+            }
+            Effect::CancelLeg { worker, conversation, leg } => {
+                let worker = Arc::clone(self.shell.workers.get(&worker)?);
+                Some(Release::Cancel { worker, conversation, leg })
+            }
+            Effect::Reply { to, reply } => Some(Release::Reply { caller: self.callers.remove(&to)?, reply }),
+        }
+    }
+}
+
+fn refuse_missing(programs: &Programs, reader: &mut dyn Reader) -> Result<(), StartError> {
+    let missing: Vec<String> = reader
+        .open_workflow_types()?
+        .into_iter()
+        .filter(|workflow_type| programs.get(workflow_type).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::MissingWorkflows { missing: missing.join(", ") })
+}
+
+fn random_secret() -> Result<[u8; 32], StartError> {
+    use std::io::Read;
+    let mut secret = [0u8; 32];
+    let mut source = std::fs::File::open("/dev/urandom").map_err(StartError::Random)?;
+    source.read_exact(&mut secret).map_err(StartError::Random)?;
+    Ok(secret)
+}
+
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
+}

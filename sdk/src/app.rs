@@ -1,0 +1,272 @@
+use crate::activity_context::States;
+use crate::handle::Antiphon;
+use crate::program::{TypedBody, TypedProgram};
+use crate::{ActivityHandle, WorkflowHandle};
+use antiphon_engine::{ProgramError, Programs};
+use antiphon_history::IdError;
+use antiphon_recorder::Durability;
+use antiphon_recorder::memory::MemoryStore;
+use antiphon_recorder::sqlite::Options;
+use antiphon_runtime::{
+    ActivityBody, Clock, Config, LocalPool, ManualClock, MemorySource, Runtime, SqliteFolder, StoreSource, SystemClock,
+    Worker,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Puts an engine together: a store, the code, the values that activities share. Nothing happens before
+/// [`start`](Builder::start).
+#[must_use = "nothing happens before .start()"]
+pub struct Builder {
+    place: Place,
+    programs: Programs,
+    bodies: Vec<PendingBody>,
+    states: States,
+    faults: Vec<OpenError>,
+    config: Config,
+    options: Options,
+    queues: BTreeSet<String>,
+    labels: BTreeSet<String>,
+    worker: String,
+    capacity: u32,
+    allow_unknown_workflows: bool,
+}
+
+/// A body waits for the shared values, which may be given after it.
+type PendingBody = Box<dyn FnOnce(States) -> Arc<dyn ActivityBody> + Send>;
+
+pub(crate) enum Place {
+    Folder(PathBuf),
+    Memory(MemoryStore, Arc<ManualClock>),
+}
+
+/// Why an engine did not start. The store is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A0019. Two workflows have the same name.
+    #[error(transparent)]
+    Workflow(#[from] ProgramError),
+    /// A0019. Two activities have the same name.
+    #[error("two activities are named {name:?}: one at {first}, one at {second}; rename one of them [A0019]")]
+    DuplicateActivity {
+        /// The name.
+        name: String,
+        /// Where the first stands.
+        first: String,
+        /// Where the second stands.
+        second: String,
+    },
+    /// A0012. A name cannot be used.
+    #[error(transparent)]
+    Name(#[from] IdError),
+    /// A0017. An option is impossible.
+    #[error("{option}({value}) is impossible: {problem} [A0017]")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// Why it is impossible.
+        problem: &'static str,
+    },
+    /// A0029. There is no tokio runtime to run activities on.
+    #[error("start() needs a tokio runtime to run activities on: call it inside #[tokio::main] or Runtime::block_on [A0029]")]
+    NoTokio,
+    /// The store or the runs in it. See the error's own code.
+    #[error(transparent)]
+    Start(#[from] antiphon_runtime::StartError),
+}
+
+impl Antiphon {
+    /// Begins an engine on the store in `folder`, which is made if it is not there.
+    pub fn open(folder: impl AsRef<Path>) -> Builder {
+        Builder::new(Place::Folder(folder.as_ref().to_owned()))
+    }
+
+    /// Begins an engine on a store in memory with a clock that skips: for tests.
+    ///
+    /// The clock stands still; while a test waits for a run to end and nothing is under way, it jumps to the next
+    /// timer, deadline or retry. Two days of sleep pass in microseconds.
+    pub fn test() -> Builder {
+        // Any fixed moment would do; this one is recognisable in dumps: 2026-01-01T00:00:00Z.
+        let start = antiphon_history::Timestamp(1_767_225_600_000);
+        Builder::new(Place::Memory(MemoryStore::new(*b"antiphon in test"), Arc::new(ManualClock::new(start))))
+    }
+
+    /// Begins an engine for tests on a store and a clock that an earlier one used: a restart.
+    pub fn test_again(earlier: &Antiphon) -> Builder {
+        match earlier.memory.clone() {
+            Some((store, clock)) => Builder::new(Place::Memory(store, clock)),
+            None => Antiphon::test(),
+        }
+    }
+}
+
+impl Builder {
+    fn new(place: Place) -> Builder {
+        Builder {
+            place,
+            programs: Programs::default(),
+            bodies: Vec::new(),
+            states: States::default(),
+            faults: Vec::new(),
+            config: Config::default(),
+            options: Options::default(),
+            queues: BTreeSet::from(["default".to_owned()]),
+            labels: BTreeSet::new(),
+            worker: "local".to_owned(),
+            capacity: 1_024,
+            allow_unknown_workflows: false,
+        }
+    }
+
+    /// Registers a workflow: `.workflow(order)`.
+    pub fn workflow<A, H: WorkflowHandle<A>>(mut self, handle: H) -> Builder {
+        let _ = handle;
+        if let Err(error) = self.programs.add(Arc::new(TypedProgram::<H::Definition>::new())) {
+            self.faults.push(error.into());
+        }
+        self
+    }
+
+    /// Registers an activity: `.activity(charge)`.
+    pub fn activity<A, H: ActivityHandle<A>>(mut self, handle: H) -> Builder {
+        let _ = handle;
+        self.bodies.push(Box::new(|states| Arc::new(TypedBody::<H::Definition>::new(states))));
+        self
+    }
+
+    /// Gives activities a shared value, found by its type: `act.state::<Gateway>()`.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Builder {
+        self.states = self.states.with(value);
+        self
+    }
+
+    /// Runs at most this many activities at once in this process. Default: 1,024.
+    pub fn capacity(mut self, activities: u32) -> Builder {
+        if activities == 0 {
+            self.fault("capacity", "0", "no activity could ever run; give at least 1");
+        }
+        self.capacity = activities;
+        self
+    }
+
+    /// Lets this process take activities from a further task queue, besides `default`.
+    pub fn queue(mut self, name: impl Into<String>) -> Builder {
+        let name = name.into();
+        if let Err(error) = IdError::check("task queue", &name) {
+            self.faults.push(error.into());
+        }
+        self.queues.insert(name);
+        self
+    }
+
+    /// Gives this process a label that calls may ask for by `.needs(label)`.
+    pub fn label(mut self, label: impl Into<String>) -> Builder {
+        self.labels.insert(label.into());
+        self
+    }
+
+    /// Names this process's worker in the record. Default: `local`.
+    pub fn worker_name(mut self, name: impl Into<String>) -> Builder {
+        let name = name.into();
+        if let Err(error) = IdError::check("worker name", &name) {
+            self.faults.push(error.into());
+        }
+        self.worker = name;
+        self
+    }
+
+    /// What an acknowledgement survives. Default: [`Durability::Full`], a power cut.
+    pub fn durability(mut self, durability: Durability) -> Builder {
+        self.options.durability = durability;
+        self
+    }
+
+    /// Opens a store whose log is behind its anchor: accepts that acknowledged work is lost. See A0007.
+    pub fn accept_loss(mut self) -> Builder {
+        self.options.accept_loss = true;
+        self
+    }
+
+    /// Starts although the store has open runs that this program has no code for; they are left blocked. See A0028.
+    pub fn allow_unknown_workflows(mut self) -> Builder {
+        self.allow_unknown_workflows = true;
+        self
+    }
+
+    /// Replaces all bounds and waits.
+    pub fn config(mut self, config: Config) -> Builder {
+        self.config = config;
+        self
+    }
+
+    /// Opens the store, brings back what was under way and starts. Blocks for the time that takes.
+    ///
+    /// Errors: [`OpenError`], before anything is changed.
+    pub fn start(self) -> Result<Antiphon, OpenError> {
+        let tokio = tokio::runtime::Handle::try_current().map_err(|_| OpenError::NoTokio)?;
+        let (programs, bodies) = Builder::code(self.programs, self.bodies, self.states, self.faults)?;
+        let pool = LocalPool::new(self.worker, self.queues, self.labels, self.capacity, bodies, tokio);
+        let workers: Vec<Arc<dyn Worker>> = vec![Arc::new(pool)];
+        let (source, clock, memory): (Arc<dyn StoreSource>, Arc<dyn Clock>, _) = match self.place {
+            Place::Folder(folder) => {
+                (Arc::new(SqliteFolder::new(folder, self.options)), Arc::new(SystemClock::new()), None)
+            }
+            Place::Memory(store, clock) => {
+                (Arc::new(MemorySource(store.clone())), Arc::clone(&clock) as Arc<dyn Clock>, Some((store, clock)))
+            }
+        };
+        let runtime =
+            Runtime::start(source, programs, workers, clock, self.config, self.allow_unknown_workflows)?;
+        Ok(Antiphon::new(runtime, memory))
+    }
+
+    /// The registered workflows alone, for replay and checks.
+    pub fn programs(self) -> Result<Programs, OpenError> {
+        Ok(Builder::code(self.programs, self.bodies, self.states, self.faults)?.0)
+    }
+
+    /// The folder that the engine would be opened on; `None` for one in memory.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Folder(folder) => Some(folder),
+            Place::Memory(..) => None,
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "two lists, named by the function")]
+    fn code(
+        programs: Programs,
+        pending: Vec<PendingBody>,
+        states: States,
+        faults: Vec<OpenError>,
+    ) -> Result<(Programs, Vec<Arc<dyn ActivityBody>>), OpenError> {
+        if let Some(first) = faults.into_iter().next() {
+            return Err(first);
+        }
+        let mut bodies: BTreeMap<String, Arc<dyn ActivityBody>> = BTreeMap::new();
+        for body in pending {
+            let body = body(states.clone());
+            let name = body.name().to_owned();
+            if let Some(first) = bodies.get(&name) {
+                let (first, second) = (first.site(), body.site());
+                return Err(OpenError::DuplicateActivity { name, first, second });
+            }
+            bodies.insert(name, body);
+        }
+        Ok((programs, bodies.into_values().collect()))
+    }
+
+    fn fault(&mut self, option: &'static str, value: impl Into<String>, problem: &'static str) {
+        self.faults.push(OpenError::Option { option, value: value.into(), problem });
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Builder({:?}, {} activities)", self.programs, self.bodies.len())
+    }
+}

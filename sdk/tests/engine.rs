@@ -1,0 +1,325 @@
+//! The author's crate as an author uses it: on the memory store, with a clock that skips.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+use antiphon::{
+    ActivityContext, Antiphon, CallError, IdReuse, Never, OpenError, OrApp, RequestError, RunError, RunStatus, TimeoutKind,
+    WorkflowContext, activity, hours, millis, race, secs, workflow,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How often a body ran: outside of the engine, so that it can be compared with the record.
+#[derive(Default, Clone)]
+struct Ran(Arc<AtomicU32>);
+
+impl Ran {
+    fn count(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    fn times(&self) -> u32 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+enum Refused {
+    #[error("busy, try {0}")]
+    Busy(u32),
+    #[error("never")]
+    Never,
+}
+
+impl Refused {
+    fn is_final(&self) -> bool {
+        *self == Refused::Never
+    }
+}
+
+#[activity(fatal = Refused::is_final)]
+async fn flaky(act: ActivityContext, good_from: u32) -> Result<u32, Refused> {
+    let run = act.state::<Ran>().count();
+    match good_from {
+        0 => Err(Refused::Never),
+        good if act.attempt() < good => Err(Refused::Busy(act.attempt())),
+        _ => Ok(run),
+    }
+}
+
+#[activity]
+async fn count(act: ActivityContext) -> Result<u32, Never> {
+    Ok(act.state::<Ran>().count())
+}
+
+#[activity]
+async fn panicking(act: ActivityContext, times: u32) -> Result<u32, Never> {
+    let run = act.state::<Ran>().count();
+    assert!(run > times, "run {run} panics");
+    Ok(act.leg())
+}
+
+/// Never returns, but tells how far it is.
+#[activity]
+async fn hanging(act: ActivityContext) -> Result<u32, Never> {
+    let from = act.progress::<u32>().unwrap_or(0);
+    if from >= 1 {
+        return Ok(from);
+    }
+    act.state::<Ran>().count();
+    act.heartbeat(from + 1).await;
+    std::future::pending().await
+}
+
+#[workflow]
+async fn flaking(ctx: WorkflowContext<'_>, good_from: u32) -> antiphon::Result<u32, CallError<Refused>> {
+    Ok(ctx.call(flaky(good_from)).attempts(4).backoff(hours(1), hours(8)).await?)
+}
+
+#[workflow]
+async fn counting(ctx: WorkflowContext<'_>) -> antiphon::Result<(u32, u32), CallError<Never>> {
+    let first = ctx.call(count()).await?;
+    let second = ctx.call(count()).await?;
+    ctx.signal::<()>("go").await;
+    Ok((first, second))
+}
+
+#[workflow]
+async fn surviving(ctx: WorkflowContext<'_>, times: u32) -> antiphon::Result<u32, CallError<Never>> {
+    Ok(ctx.call(panicking(times)).max_losses(3).await?)
+}
+
+#[workflow]
+async fn waiting(ctx: WorkflowContext<'_>) -> antiphon::Result<u32, CallError<Never>> {
+    Ok(ctx.call(hanging()).heartbeat_timeout(secs(30)).attempts(2).await?)
+}
+
+#[workflow]
+async fn parcel(ctx: WorkflowContext<'_>) -> antiphon::Result<Option<String>, Never> {
+    Ok(race! { ctx;
+        by = ctx.signal::<String>("packed") => Some(by),
+        _ = ctx.sleep(hours(48)) => None,
+    })
+}
+
+#[workflow]
+async fn each(ctx: WorkflowContext<'_>, n: u32) -> antiphon::Result<Vec<u32>, CallError<Never>> {
+    let mut set = ctx.each_as_done([]);
+    let (mut next, mut all) = (0, Vec::new());
+    loop {
+        while set.len() < 3 && next < n {
+            set.push(ctx.call(count()));
+            next += 1;
+        }
+        let Some((_, counted)) = set.next().await else { return Ok(all) };
+        all.push(counted?);
+    }
+}
+
+#[tokio::test]
+async fn a_failing_activity_is_tried_again_hours_later_in_no_time() {
+    let ran = Ran::default();
+    let app = Antiphon::test().workflow(flaking).activity(flaky).state(ran.clone()).start().unwrap();
+    assert_eq!(app.run("a", flaking(3)).await.unwrap(), 3);
+    assert_eq!(ran.times(), 3);
+}
+
+#[tokio::test]
+async fn typed_errors_come_through_the_record_and_a_final_one_is_not_tried_again() {
+    let ran = Ran::default();
+    let app = Antiphon::test().workflow(flaking).activity(flaky).state(ran.clone()).start().unwrap();
+    let error = app.run("never", flaking(0)).await.unwrap_err();
+    assert!(matches!(error, RunError::Failed(CallError::App(Refused::Never))), "{error}");
+    assert_eq!(ran.times(), 1);
+    let error = app.run("busy", flaking(9)).await.unwrap_err();
+    assert!(matches!(error, RunError::Failed(CallError::App(Refused::Busy(4)))), "{error}");
+}
+
+#[tokio::test]
+async fn two_days_pass_while_a_test_waits_and_not_before() {
+    let app = Antiphon::test().workflow(parcel).start().unwrap();
+    let first = app.start("first", parcel()).await.unwrap();
+    first.signal("packed", &"Ada".to_owned()).await.unwrap();
+    assert_eq!(first.result().await.unwrap(), Some("Ada".to_owned()));
+    assert_eq!(app.run("second", parcel()).await.unwrap(), None);
+    assert_eq!(app.describe("second").unwrap().unwrap().status, RunStatus::Completed);
+}
+
+#[tokio::test]
+async fn time_that_a_test_moves_by_hand_fires_timers_too() {
+    let app = Antiphon::test().workflow(parcel).start().unwrap();
+    let run = app.start("a", parcel()).await.unwrap();
+    app.advance(hours(47)).await.unwrap();
+    assert_eq!(app.describe("a").unwrap().unwrap().status, RunStatus::Running);
+    app.advance(hours(1)).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_panicking_body_costs_legs_and_not_the_engine() {
+    let ran = Ran::default();
+    let app = Antiphon::test().workflow(surviving).activity(panicking).state(ran.clone()).start().unwrap();
+    assert_eq!(app.run("a", surviving(2)).await.unwrap(), 3, "the third leg answered");
+    let error = app.run("b", surviving(99)).await.unwrap_err();
+    assert!(matches!(error, RunError::Failed(CallError::Lost { losses: 4, .. })), "{error}");
+}
+
+#[tokio::test]
+async fn a_silent_body_is_stopped_and_the_next_attempt_goes_on_from_its_progress() {
+    let ran = Ran::default();
+    let app = Antiphon::test().workflow(waiting).activity(hanging).state(ran.clone()).start().unwrap();
+    let run = app.start("a", waiting()).await.unwrap();
+    // The clock skips only while nothing is under way; a hanging body is under way, so the test moves time itself.
+    while ran.times() == 0 || app.status().await.unwrap().stats.in_flight == 0 {
+        tokio::task::yield_now().await;
+    }
+    app.advance(millis(1)).await.unwrap();
+    app.advance(secs(31)).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), 1);
+    assert_eq!(ran.times(), 1);
+}
+
+#[tokio::test]
+async fn a_restart_runs_nothing_again_that_is_on_record_and_equal_calls_keep_their_own_outcomes() {
+    let ran = Ran::default();
+    let app = Antiphon::test().workflow(counting).activity(count).state(ran.clone()).start().unwrap();
+    app.start("a", counting()).await.unwrap();
+    while app.describe("a").unwrap().unwrap().open_conversations > 0 || ran.times() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let builder = Antiphon::test_again(&app);
+    app.stop();
+    let again = builder.workflow(counting).activity(count).state(ran.clone()).start().unwrap();
+    let run = again.start("a", counting()).await.unwrap();
+    assert!(run.existed());
+    run.signal("go", &()).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), (1, 2));
+    assert_eq!(ran.times(), 2);
+}
+
+#[tokio::test]
+async fn a_bounded_number_is_under_way_and_every_result_is_taken_once() {
+    let ran = Ran::default();
+    let app = Antiphon::test().workflow(each).activity(count).state(ran.clone()).start().unwrap();
+    let mut all = app.run("a", each(50)).await.unwrap();
+    all.sort_unstable();
+    assert_eq!(all, (1..=50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn requests_that_cannot_be_say_why_and_change_nothing() {
+    let app = Antiphon::test().workflow(parcel).start().unwrap();
+    let code = |error: RequestError| error.to_string();
+    assert!(code(app.start("", parcel()).await.unwrap_err()).contains("[A0012]"));
+    assert!(code(app.start("a", flaking(1)).await.unwrap_err()).contains("[A0018]"));
+    assert!(code(app.signal("nobody", "packed", &1).await.unwrap_err()).contains("[A0021]"));
+    assert!(app.list(&antiphon::Filter::default()).unwrap().is_empty());
+    app.run("a", parcel()).await.unwrap();
+    assert!(code(app.signal("a", "packed", &1).await.unwrap_err()).contains("[A0022]"));
+    let again = app.start_with("a", parcel(), IdReuse::Always).await.unwrap();
+    assert!(!again.existed());
+    let large = "x".repeat(3_000_000);
+    assert!(code(again.signal("packed", &large).await.unwrap_err()).contains("[A0015]"));
+    again.cancel("enough").await.unwrap();
+    assert!(matches!(again.result().await.unwrap_err(), RunError::Cancelled { .. }));
+}
+
+#[tokio::test]
+async fn a_signal_of_another_shape_blocks_the_run_until_code_that_reads_it_is_back() {
+    let app = Antiphon::test().workflow(parcel).start().unwrap();
+    app.start("a", parcel()).await.unwrap();
+    app.signal("a", "packed", &7u32).await.unwrap();
+    let row = app.describe("a").unwrap().unwrap();
+    assert_eq!(row.status, RunStatus::Blocked);
+    assert!(row.blocked.contains("signal \"packed\""), "{}", row.blocked);
+
+    mod mended {
+        use antiphon::{WorkflowContext, hours, race};
+        #[antiphon::workflow(name = "parcel")]
+        pub(super) async fn parcel(ctx: WorkflowContext<'_>) -> antiphon::Result<Option<String>, antiphon::Never> {
+            Ok(race! { ctx;
+                by = ctx.signal::<u32>("packed") => Some(by.to_string()),
+                _ = ctx.sleep(hours(48)) => None,
+            })
+        }
+    }
+    let builder = Antiphon::test_again(&app);
+    app.stop();
+    let again = builder.workflow(mended::parcel).start().unwrap();
+    assert_eq!(again.get::<parcel>("a").unwrap().result().await.unwrap(), Some("7".to_owned()));
+}
+
+#[tokio::test]
+async fn twins_impossible_options_and_missing_code_are_refused_at_start() {
+    let twins = Antiphon::test().workflow(parcel).workflow(parcel).start().unwrap_err().to_string();
+    assert!(twins.contains("[A0019]") && twins.matches("engine.rs:").count() == 2, "{twins}");
+    let twins = Antiphon::test().activity(count).activity(count).start().unwrap_err().to_string();
+    assert!(twins.contains("[A0019]") && twins.matches("engine.rs:").count() == 2, "{twins}");
+    let zero = Antiphon::test().capacity(0).start().unwrap_err().to_string();
+    assert!(zero.contains("[A0017]"), "{zero}");
+
+    let app = Antiphon::test().workflow(parcel).start().unwrap();
+    app.start("a", parcel()).await.unwrap();
+    let (missing, allowed) = (Antiphon::test_again(&app), Antiphon::test_again(&app));
+    app.stop();
+    let error = missing.start().unwrap_err().to_string();
+    assert!(error.contains("parcel") && error.contains("[A0028]"), "{error}");
+    allowed.allow_unknown_workflows().start().unwrap();
+}
+
+#[test]
+fn a_start_without_tokio_says_what_is_missing() {
+    let error = Antiphon::test().start().unwrap_err();
+    assert!(matches!(error, OpenError::NoTokio), "{error}");
+}
+
+#[tokio::test]
+async fn a_body_is_an_ordinary_function_in_a_unit_test() {
+    let act = ActivityContext::unit_test().with_state(Ran::default());
+    assert_eq!(flaky::run(act.clone(), 1).await, Ok(1));
+    assert_eq!(flaky::run(act, 0).await, Err(Refused::Never));
+}
+
+#[tokio::test]
+async fn an_exported_history_replays_in_a_test_and_changed_code_is_told_where() {
+    let ran = Ran::default();
+    let app = Antiphon::test().workflow(flaking).activity(flaky).state(ran.clone()).start().unwrap();
+    app.run("a", flaking(2)).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flaking.history");
+    std::fs::write(&file, app.history("a").unwrap().unwrap().to_bytes()).unwrap();
+
+    Antiphon::test().workflow(flaking).replay_every_prefix(&file).unwrap();
+    assert_eq!(ran.times(), 2, "replay ran no body");
+
+    mod changed {
+        use super::{CallError, Refused, WorkflowContext, flaky};
+        #[antiphon::workflow]
+        pub(super) async fn flaking(ctx: WorkflowContext<'_>, good_from: u32) -> antiphon::Result<u32, CallError<Refused>> {
+            Ok(ctx.call(flaky(good_from + 1)).await?)
+        }
+    }
+    let report = Antiphon::test().workflow(changed::flaking).replay(&file).unwrap_err().to_string();
+    for part in ["recorded:  ActivityScheduled #1 flaky(2)", "attempted: ActivityScheduled #1 flaky(3)", "engine.rs:",
+        "differs:   argument 1", "repair:"] {
+        assert!(report.contains(part), "{part:?} is missing in\n{report}");
+    }
+}
+
+#[workflow]
+async fn wrapped(ctx: WorkflowContext<'_>) -> antiphon::Result<(), WrappedError> {
+    ctx.call(hanging()).schedule_to_start(secs(5)).queue("nobody").await.or_app(WrappedError)?;
+    Ok(())
+}
+
+#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("wrapped: {0}")]
+struct WrappedError(CallError<Never>);
+
+#[tokio::test]
+async fn a_queue_without_workers_times_out_with_its_kind() {
+    let app = Antiphon::test().workflow(wrapped).activity(hanging).state(Ran::default()).start().unwrap();
+    let error = app.run("a", wrapped()).await.unwrap_err();
+    let RunError::Failed(WrappedError(CallError::TimedOut(kind))) = error else { panic!("{error}") };
+    assert_eq!(kind, TimeoutKind::ScheduleToStart);
+}
