@@ -122,7 +122,6 @@ impl Desk {
                 Some(field) => divergence::other(seq, &recorded, &attempted, &self.last_site, field),
             },
             None if *frontier => {
-                self.mode = Mode::Live;
                 self.commands.push(attempted);
                 return;
             }
@@ -144,12 +143,14 @@ impl Desk {
         }
     }
 
-    /// Whether the next command would be new. In a replay that is not at its frontier it would be compared.
+    /// Whether the turn is a new one, in which values may be taken from outside.
     pub(crate) fn is_live(&self) -> bool {
-        match &self.mode {
-            Mode::Live => true,
-            Mode::Replay { script, frontier, .. } => *frontier && script.is_empty(),
-        }
+        matches!(self.mode, Mode::Live)
+    }
+
+    /// Whether replay stands behind a record that was cut inside a turn: what comes now is new, but must not happen.
+    pub(crate) fn is_at_frontier(&self) -> bool {
+        matches!(&self.mode, Mode::Replay { script, frontier: true, .. } if script.is_empty())
     }
 
     /// Whether the run takes the new side of the change `name`. The first look decides for the whole run.

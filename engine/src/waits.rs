@@ -257,6 +257,10 @@ impl<F: FnOnce() -> Payload + Unpin> Future for SideEffectWait<F> {
             this.context.0.borrow_mut().command(event, &this.site);
             return Poll::Ready(value);
         }
+        if this.context.0.borrow().is_at_frontier() {
+            this.context.0.borrow_mut().waits += 1;
+            return Poll::Pending;
+        }
         // Replay stands before something else: ask, so that the report names both, and never run the closure.
         let nothing = Payload::binary(Vec::new());
         let event = RunEvent::SideEffectRecorded { ordinal: this.ordinal, value: nothing, site: this.site.clone() };
