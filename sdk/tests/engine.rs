@@ -306,6 +306,62 @@ async fn an_exported_history_replays_in_a_test_and_changed_code_is_told_where() 
     }
 }
 
+/// An engine that lets go of waiting runs as soon as the archive has them.
+fn forgetful() -> antiphon::Config {
+    let mut config = antiphon::Config { archive_every_ms: 1, ..antiphon::Config::default() };
+    config.engine.evict_after_ms = 0;
+    config
+}
+
+#[tokio::test]
+async fn waiting_runs_leave_memory_and_come_back_for_signals_and_for_their_timers() {
+    let app = Antiphon::test().workflow(parcel).config(forgetful()).start().unwrap();
+    let mut runs = Vec::new();
+    for index in 0..200 {
+        runs.push(app.start(format!("parcel-{index}"), parcel()).await.unwrap());
+    }
+    while app.status().await.unwrap().stats.live_runs > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(app.status().await.unwrap().stats.evicted, 200);
+    for run in runs.iter().step_by(2) {
+        run.signal("packed", &"Ada".to_owned()).await.unwrap();
+    }
+    for (index, run) in runs.iter().enumerate() {
+        let expected = (index % 2 == 0).then(|| "Ada".to_owned());
+        assert_eq!(run.result().await.unwrap(), expected, "parcel {index}");
+    }
+}
+
+#[tokio::test]
+async fn an_input_that_the_workflow_cannot_read_is_refused_before_anything_is_written() {
+    let app = Antiphon::test().workflow(flaking).start().unwrap();
+    let request = antiphon_engine::StartRequest {
+        workflow: antiphon_history::WorkflowKey::new("a").unwrap(),
+        workflow_type: "flaking".to_owned(),
+        input: vec![antiphon::encode("not a number").unwrap()],
+        id_reuse: IdReuse::Never,
+        request_id: None,
+    };
+    let error = app.handle().start(request).await.unwrap_err().to_string();
+    assert!(error.contains("\"flaking\"") && error.contains("[A0016]"), "{error}");
+    assert!(app.describe("a").unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_history_of_a_workflow_that_is_not_registered_says_so() {
+    let app = Antiphon::test().workflow(parcel).start().unwrap();
+    app.run("a", parcel()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("parcel.history");
+    std::fs::write(&file, app.history("a").unwrap().unwrap().to_bytes()).unwrap();
+    let error = Antiphon::test().workflow(flaking).replay(&file).unwrap_err().to_string();
+    assert!(error.contains("no workflow \"parcel\""), "{error}");
+    std::fs::write(&file, b"something else").unwrap();
+    let error = Antiphon::test().workflow(parcel).replay(&file).unwrap_err().to_string();
+    assert!(error.contains("[A0013]"), "{error}");
+}
+
 #[workflow]
 async fn wrapped(ctx: WorkflowContext<'_>) -> antiphon::Result<(), WrappedError> {
     ctx.call(hanging()).schedule_to_start(secs(5)).queue("nobody").await.or_app(WrappedError)?;
