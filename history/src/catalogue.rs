@@ -176,24 +176,33 @@ impl CatalogueRow {
 
     /// Folds the run's next record. After an error the row is as before.
     pub fn apply(&mut self, record: &Record, bytes: &[u8]) -> Result<(), FoldError> {
-        let mut next = self.clone();
         match &record.events {
             Events::Run(events) => {
-                if record.first_seq != next.run_events + 1 {
-                    let (expected, found) = (next.run_events + 1, record.first_seq);
-                    return Err(FoldError::Gap { run: self.key, expected, found });
-                }
-                for event in events {
-                    next.apply_run(event)?;
-                    next.run_events += 1;
-                }
+                self.check(record.first_seq, events)?;
+                events.iter().for_each(|event| self.apply_run(event));
+                self.run_events += events.len() as u64;
             }
-            Events::Conversation { events, .. } => events.iter().for_each(|event| next.apply_conversation(event)),
+            Events::Conversation { events, .. } => events.iter().for_each(|event| self.apply_conversation(event)),
         }
-        next.updated_at = record.at;
-        next.records += 1;
-        next.tip = Digest::of_record(next.tip, bytes);
-        *self = next;
+        self.updated_at = record.at;
+        self.records += 1;
+        self.tip = Digest::of_record(self.tip, bytes);
+        Ok(())
+    }
+
+    /// Whether these events of the run stream can follow. Looked at before any is folded, so that nothing is half done.
+    fn check(&self, first_seq: u64, events: &[RunEvent]) -> Result<(), FoldError> {
+        if first_seq != self.run_events + 1 {
+            return Err(FoldError::Gap { run: self.key, expected: self.run_events + 1, found: first_seq });
+        }
+        let mut closed = self.status.is_closed();
+        for (event, seq) in events.iter().zip(first_seq..) {
+            let starts = matches!(event, RunEvent::RunStarted(_));
+            if closed || starts != (seq == 1) {
+                return Err(FoldError::Illegal { run: self.key, event: event.name(), status: self.status });
+            }
+            closed = event.is_terminal();
+        }
         Ok(())
     }
 
@@ -207,11 +216,7 @@ impl CatalogueRow {
         !self.status.is_closed() && (self.open_conversations > 0 || self.status == RunStatus::Blocked)
     }
 
-    fn apply_run(&mut self, event: &RunEvent) -> Result<(), FoldError> {
-        let starts = matches!(event, RunEvent::RunStarted(_));
-        if self.status.is_closed() || starts != (self.run_events == 0) {
-            return Err(FoldError::Illegal { run: self.key, event: event.name(), status: self.status });
-        }
+    fn apply_run(&mut self, event: &RunEvent) {
         match event {
             RunEvent::ActivityScheduled { .. } => self.activities += 1,
             RunEvent::TimerStarted { ordinal, due, .. } => {
@@ -243,7 +248,6 @@ impl CatalogueRow {
         if self.status.is_closed() {
             self.timers.clear();
         }
-        Ok(())
     }
 
     fn apply_conversation(&mut self, event: &ConversationEvent) {

@@ -192,7 +192,11 @@ async fn a_store_taken_over_by_another_engine_ends_this_one() {
     let mut tries = 0;
     loop {
         match bed.runtime.handle().start(request(&format!("late-{tries}"))).await {
-            Err(Error::Stopped) => break,
+            Err(error @ Error::Broken { .. }) => {
+                assert!(!error.retryable() && error.to_string().contains("[A0030]"), "{error}");
+                break;
+            }
+            Err(Error::Stopped) => panic!("the cause is not told"),
             Ok(_) => panic!("a fenced engine acknowledged a start"),
             Err(_) => tries += 1,
         }

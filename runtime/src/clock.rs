@@ -1,6 +1,6 @@
 use antiphon_history::Timestamp;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where the engine's time comes from.
 pub trait Clock: Send + Sync + 'static {
@@ -20,19 +20,35 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
-/// The machine's clock: wall time when it was made, and from then on the monotonic clock. A leap of the wall clock while
-/// the engine runs therefore neither fires a timer early nor delays one.
+/// The machine's clock: wall time when it was made, and from then on a clock that only runs forward, at its own pace. A
+/// leap of the wall clock while the engine runs therefore neither fires a timer early nor delays one.
+///
+/// On Linux that clock also counts the time a machine is suspended, so timers that came due meanwhile fire on waking.
 #[derive(Debug, Clone)]
 pub struct SystemClock {
     wall: i64,
-    since: Instant,
+    since: Duration,
+}
+
+#[cfg(target_os = "linux")]
+fn running() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn running() -> Duration {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
 }
 
 impl SystemClock {
     /// Reads the wall clock once.
     pub fn new() -> SystemClock {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        SystemClock { wall: i64::try_from(wall).unwrap_or(i64::MAX), since: Instant::now() }
+        SystemClock { wall: i64::try_from(wall).unwrap_or(i64::MAX), since: running() }
     }
 }
 
@@ -44,7 +60,8 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.wall).plus_ms(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX))
+        let elapsed = running().saturating_sub(self.since);
+        Timestamp(self.wall).plus_ms(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

@@ -13,6 +13,13 @@ pub enum Error {
     /// A0024. The engine has been stopped. Whatever was acknowledged is durable.
     #[error("the engine has been stopped: start it again to go on [A0024]")]
     Stopped,
+    /// A0030. The engine stopped by itself: its store is damaged, or another engine has taken it over. Whatever was
+    /// acknowledged is as durable as the store is sound.
+    #[error("the engine has stopped because of its store: {cause} [A0030]")]
+    Broken {
+        /// What the store said.
+        cause: std::sync::Arc<antiphon_recorder::Error>,
+    },
     /// A0025. The store failed; whether this request was recorded is unknown. Repeat it: starts, and signals with a
     /// request id, count once.
     #[error("the store failed and is being opened again; whether this request was recorded is unknown, repeat it with the same id [A0025]")]
@@ -32,7 +39,7 @@ impl Error {
     /// Whether the same request may succeed later without anybody changing it.
     pub fn retryable(&self) -> bool {
         match self {
-            Error::Refused(_) | Error::Stopped => false,
+            Error::Refused(_) | Error::Stopped | Error::Broken { .. } => false,
             Error::DiskFull | Error::Unavailable | Error::Overloaded { .. } => true,
             Error::Store(error) => error.retryable(),
         }

@@ -1,4 +1,5 @@
 use crate::inbox::{Inbox, Message, Rejected};
+use crate::partition::Ending;
 use crate::{Clock, Config, Error, StoreSource};
 use antiphon_engine::{Reply, RequestError, RunOutcome, StartRequest, Stats, Target, WorkerView};
 use antiphon_history::{Payload, RunId};
@@ -13,6 +14,7 @@ pub struct Handle {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) config: Config,
     pub(crate) full: Arc<AtomicBool>,
+    pub(crate) ending: Ending,
     pub(crate) source: Arc<dyn StoreSource>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -119,14 +121,18 @@ impl Handle {
             Ok(Reply::Refused(error)) => Err(Error::Refused(error)),
             Ok(reply) => Ok(reply),
             // Dropped unanswered: the store failed, or the engine stopped, before the outcome was durable.
-            Err(_) if self.inbox.is_closed() => Err(Error::Stopped),
+            Err(_) if self.inbox.is_closed() => Err(self.stopped()),
             Err(_) => Err(Error::Unavailable),
         }
     }
 
+    fn stopped(&self) -> Error {
+        self.ending.get().map_or(Error::Stopped, |cause| Error::Broken { cause })
+    }
+
     fn put(&self, message: Message) -> Result<(), Error> {
         self.inbox.request(message, self.config.inbox_max).map_err(|rejected| match rejected {
-            Rejected::Closed => Error::Stopped,
+            Rejected::Closed => self.stopped(),
             Rejected::Full { waiting } => Error::Overloaded { waiting },
         })
     }

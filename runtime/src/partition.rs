@@ -9,9 +9,9 @@ use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Rep
 use antiphon_history::{Timestamp, WorkflowKey};
 use antiphon_recorder::{Error as StoreError, ErrorKind, Reader, Store};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -24,14 +24,41 @@ pub(crate) struct Shell {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) full: Arc<AtomicBool>,
+    pub(crate) ending: Ending,
     pub(crate) workers: BTreeMap<String, Arc<dyn Worker>>,
     pub(crate) allow_unknown_workflows: bool,
+}
+
+/// Shuts the inbox when dropped. Dropping what is left in it tells its callers; from then on the closed inbox does.
+struct Door(Arc<Inbox>);
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        drop(self.0.close());
+    }
+}
+
+/// Why an engine ended by itself, for everybody who asks it something afterwards.
+#[derive(Clone, Default)]
+pub(crate) struct Ending(Arc<OnceLock<Arc<StoreError>>>);
+
+impl Ending {
+    fn set(&self, error: StoreError) {
+        // The first cause is the one that counts.
+        let _ = self.0.set(Arc::new(error));
+    }
+
+    pub(crate) fn get(&self) -> Option<Arc<StoreError>> {
+        self.0.get().cloned()
+    }
 }
 
 /// Why a store was left.
 enum Left {
     Stopped,
     Failed(StoreError),
+    /// The writer's thread ended without a word: it panicked. What the log holds is unknown.
+    WriterGone,
 }
 
 /// Most parked runs that one look at the clock brings into memory.
@@ -41,6 +68,8 @@ impl Shell {
     /// Runs until it is stopped. `started` learns how the first opening went; later failures are retried, unless they
     /// say that the store is damaged or taken: then the thread ends and every request is told that the engine stopped.
     pub(crate) fn run(mut self, started: SyncSender<Result<(), StartError>>) {
+        // However this thread ends, its door is shut behind it: callers are told instead of waiting for ever.
+        let _door = Door(Arc::clone(&self.inbox));
         let mut started = Some(started);
         let first_wait_ms = self.config.reopen_first_ms;
         let mut wait_ms = first_wait_ms;
@@ -53,7 +82,8 @@ impl Shell {
                     }
                     match session.run() {
                         Left::Stopped => break,
-                        Left::Failed(error) => error,
+                        Left::Failed(error) => Some(error),
+                        Left::WriterGone => None,
                     }
                 }
                 Err(error) => match (started.take(), error) {
@@ -61,23 +91,26 @@ impl Shell {
                         let _ = started.send(Err(error));
                         break;
                     }
-                    (None, StartError::Store(error)) => error,
+                    (None, StartError::Store(error)) => Some(error),
                     (None, _) => break,
                 },
             };
-            match failure.kind() {
-                // Nothing that waiting could mend, and going on could do harm.
-                ErrorKind::Corrupt | ErrorKind::Fenced => break,
-                ErrorKind::Full => self.source.release_ballast(),
-                _ => {}
+            if let Some(error) = failure {
+                match error.kind() {
+                    // Nothing that waiting could mend, and going on could do harm.
+                    ErrorKind::Corrupt | ErrorKind::Fenced => {
+                        self.ending.set(error);
+                        break;
+                    }
+                    ErrorKind::Full => self.source.release_ballast(),
+                    _ => {}
+                }
             }
             if self.refuse_for(wait_ms) {
                 break;
             }
             wait_ms = (wait_ms * 2).min(self.config.reopen_max_ms);
         }
-        // Dropping what is left tells its callers; from here on the closed inbox does.
-        drop(self.inbox.close());
     }
 
     /// Waits before the store is opened again. Requests that come meanwhile are dropped, which tells their callers to
@@ -119,6 +152,8 @@ struct Session<'a> {
     work: Option<SyncSender<Work>>,
     /// A batch is with the writer.
     busy: bool,
+    /// The writer took no batch any more.
+    writer_gone: bool,
     /// No more than what is decided already will be written.
     stopping: bool,
     /// When a run that is not in memory is next due.
@@ -182,6 +217,7 @@ impl<'a> Session<'a> {
             next_caller: 0,
             work: Some(work),
             busy: false,
+            writer_gone: false,
             stopping: false,
             cold_due: Some(Timestamp(i64::MIN)),
             threads: vec![writer, keeper],
@@ -204,25 +240,23 @@ impl<'a> Session<'a> {
     }
 
     fn serve(&mut self) -> Left {
-        match self.try_serve() {
-            Ok(()) => Left::Stopped,
-            Err(error) => Left::Failed(error),
-        }
+        self.try_serve().unwrap_or_else(Left::Failed)
     }
 
-    fn try_serve(&mut self) -> Result<(), StoreError> {
+    fn try_serve(&mut self) -> Result<Left, StoreError> {
         let mut taken = Vec::new();
         let mut pending = VecDeque::new();
         loop {
             self.flush();
             if self.stopping && !self.busy && !self.partition.has_work() {
-                return Ok(());
+                return Ok(Left::Stopped);
             }
             self.bring_back_due()?;
             // A full batch waits for the writer: stepping on would only make it larger.
             let stalled = self.busy && self.partition.is_full();
             if pending.is_empty() || stalled {
-                let timeout = if self.busy || !self.partition.has_work() { self.timeout() } else { Some(Duration::ZERO) };
+                let wait = !self.writer_gone && (self.busy || !self.partition.has_work());
+                let timeout = if wait { self.timeout() } else { Some(Duration::ZERO) };
                 self.shell.inbox.take(&mut taken, timeout);
             }
             // Nothing is under way and a test waits: its clock skips to the next moment at which something happens.
@@ -237,6 +271,9 @@ impl<'a> Session<'a> {
                     Message::Durable => self.busy = false,
                     other => pending.push_back(other),
                 }
+            }
+            if self.writer_gone {
+                return Ok(Left::WriterGone);
             }
             while !(self.busy && self.partition.is_full()) {
                 let Some(message) = pending.pop_front() else { break };
@@ -407,12 +444,10 @@ impl<'a> Session<'a> {
         let batch = self.partition.take();
         let releases = batch.effects.into_iter().filter_map(|effect| self.resolve(effect)).collect();
         let work = Work { segment: batch.segment, at: batch.at, releases };
-        // The writer is gone only after it has posted why; that message is in the inbox.
-        if let Some(door) = &self.work
-            && door.send(work).is_ok()
-        {
-            self.busy = true;
-        }
+        // Busy also if the writer is gone: it has posted why, or its end is noticed below, and nothing may be stepped
+        // on as if this batch had been written.
+        self.busy = true;
+        self.writer_gone = self.work.as_ref().is_none_or(|door| door.send(work).is_err());
     }
 
     fn resolve(&mut self, effect: Effect) -> Option<Release> {

@@ -1,5 +1,5 @@
 use crate::inbox::{Inbox, Message};
-use crate::partition::Shell;
+use crate::partition::{Ending, Shell};
 use crate::{Clock, Config, Handle, StartError, StoreSource, Worker};
 use antiphon_engine::Programs;
 use std::collections::BTreeMap;
@@ -34,7 +34,9 @@ impl Runtime {
     ) -> Result<Runtime, StartError> {
         let inbox = Arc::new(Inbox::default());
         let full = Arc::new(AtomicBool::new(false));
+        let ending = Ending::default();
         let handle = Handle {
+            ending: ending.clone(),
             inbox: Arc::clone(&inbox),
             config,
             full: Arc::clone(&full),
@@ -43,7 +45,7 @@ impl Runtime {
         };
         let workers: BTreeMap<String, Arc<dyn Worker>> =
             workers.into_iter().map(|worker| (worker.spec().name, worker)).collect();
-        let shell = Shell { source, programs, config, clock, inbox, full, workers, allow_unknown_workflows };
+        let shell = Shell { source, programs, config, clock, inbox, full, ending, workers, allow_unknown_workflows };
         let (started, outcome) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("antiphon-partition".to_owned())
