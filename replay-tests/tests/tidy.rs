@@ -88,9 +88,16 @@ struct EdgeKind {
     kind: Option<String>,
 }
 
+/// The platform of this machine: packages for others need not be here.
+fn host() -> String {
+    let output = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into())).arg("-vV").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
+}
+
 fn metadata() -> Metadata {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &host(), "--manifest-path"])
         .arg(root().join("Cargo.toml"))
         .output()
         .unwrap();
