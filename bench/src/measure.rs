@@ -71,17 +71,26 @@ pub(crate) fn print(rounds: &[Vec<Row>], json: bool) {
     if !json {
         println!(
             "{:<26} {:>10} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}",
-            "workload", "runs/s", "activities/s", "seconds", "p50 us", "p99 us", "syncs/act", "cpu us", "dev B/act", "MiB"
+            "workload",
+            "runs/s",
+            "activities/s",
+            "seconds",
+            "p50 us",
+            "p99 us",
+            "syncs/act",
+            "cpu us",
+            "dev B/act",
+            "MiB"
         );
     }
-    for index in 0..first.len() {
+    for (index, named) in first.iter().enumerate() {
         let of = |pick: &dyn Fn(&Row) -> f64| {
             let mut values: Vec<f64> = rounds.iter().filter_map(|rows| rows.get(index)).map(pick).collect();
             values.sort_by(f64::total_cmp);
             values[values.len() / 2]
         };
         let row = Row {
-            workload: first[index].workload.clone(),
+            workload: named.workload.clone(),
             runs_per_s: of(&|row| row.runs_per_s),
             activities_per_s: of(&|row| row.activities_per_s),
             seconds: of(&|row| row.seconds),

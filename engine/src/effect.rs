@@ -1,5 +1,5 @@
 use antiphon_conversation::Request;
-use antiphon_history::{ConversationKey, Failure, IdError, Payload, RunId};
+use antiphon_history::{BlockedReason, ConversationKey, Failure, IdError, Payload, RunId};
 
 /// What the engine can do to the world. Valid once the segment of its batch is durable, in order.
 #[derive(Debug)]
@@ -51,6 +51,13 @@ pub enum Reply {
         run_id: RunId,
         /// How.
         outcome: RunOutcome,
+    },
+    /// The run cannot go on with this program's code. It has not ended: code that agrees with the record lets it go on.
+    Blocked {
+        /// Its id.
+        run_id: RunId,
+        /// Why.
+        reason: Box<BlockedReason>,
     },
     /// The request changed nothing.
     Refused(RequestError),

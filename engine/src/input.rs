@@ -30,7 +30,7 @@ pub enum Input {
         /// Who wants to know.
         reply: ReplyTo,
     },
-    /// Somebody waits for the end of a run. Answered when the end is durable.
+    /// Somebody waits for the end of a run. Answered when the end is durable, or when the run is blocked.
     Wait {
         /// Which run.
         target: Target,

@@ -1,7 +1,7 @@
 use antiphon_conversation::{Conversation, Deadline, IllegalEvent};
 use antiphon_history::{
-    ActivityCall, ConversationEvent, ConversationKey, Failure, Ordinal, Payload, RunEvent, RunKey, RunStarted,
-    RunStatus, Timestamp, WorkflowKey,
+    ActivityCall, BlockedReason, ConversationEvent, ConversationKey, Failure, Ordinal, Payload, RunEvent, RunKey,
+    RunStarted, RunStatus, Timestamp, WorkflowKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +21,8 @@ pub(crate) struct RunState {
     /// Request ids of signals, so that a repeated request changes nothing.
     pub(crate) signal_ids: BTreeSet<String>,
     pub(crate) cancel_requested: bool,
+    /// Why the run is blocked, while it is.
+    pub(crate) blocked: Option<Box<BlockedReason>>,
     pub(crate) outcome: Option<Outcome>,
 }
 
@@ -69,6 +71,7 @@ impl RunState {
             timers: BTreeMap::new(),
             signal_ids: BTreeSet::new(),
             cancel_requested: false,
+            blocked: None,
             outcome: None,
         }
     }
@@ -119,8 +122,14 @@ impl RunState {
             }
             RunEvent::SignalReceived { request_id, .. } => self.signal_ids.extend(request_id.clone()),
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
-            RunEvent::Blocked(_) => self.status = RunStatus::Blocked,
-            RunEvent::Unblocked => self.status = RunStatus::Running,
+            RunEvent::Blocked(blocked) => {
+                self.status = RunStatus::Blocked;
+                self.blocked = Some(Box::new(blocked.reason.clone()));
+            }
+            RunEvent::Unblocked => {
+                self.status = RunStatus::Running;
+                self.blocked = None;
+            }
             RunEvent::RunCompleted { result } => {
                 self.close(RunStatus::Completed, Outcome::Completed(result.clone()));
             }

@@ -1,8 +1,8 @@
 //! One line of text for every event: what the command line, the golden files and the tests print.
 
 use crate::{
-    ActivityCall, BlockedReason, DivergenceReport, ActivityOptions, ActivityOutcome, ConversationEvent, Payload, PayloadData, Response, RetryPolicy,
-    RunEvent, Site,
+    ActivityCall, ActivityOptions, ActivityOutcome, BlockedReason, ConversationEvent, DivergenceReport, Payload,
+    PayloadData, Response, RetryPolicy, RunEvent, Site,
 };
 use std::fmt;
 

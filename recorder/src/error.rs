@@ -37,7 +37,9 @@ pub enum Error {
         problem: String,
     },
     /// A0002. Nothing was written.
-    #[error("{path} cannot be written: {problem}; run as the user that owns it, on a volume that is mounted for writing [A0002]")]
+    #[error(
+        "{path} cannot be written: {problem}; run as the user that owns it, on a volume that is mounted for writing [A0002]"
+    )]
     NotWritable {
         /// The folder or file.
         path: PathBuf,
@@ -45,7 +47,9 @@ pub enum Error {
         problem: String,
     },
     /// A0003. Nothing was written.
-    #[error("{path} is open elsewhere ({holder}): a store has one engine at a time; stop that one first, or only read [A0003]")]
+    #[error(
+        "{path} is open elsewhere ({holder}): a store has one engine at a time; stop that one first, or only read [A0003]"
+    )]
     OpenElsewhere {
         /// The folder.
         path: PathBuf,
@@ -53,7 +57,9 @@ pub enum Error {
         holder: String,
     },
     /// A0003. Somebody wrote beside us, in spite of the lock.
-    #[error("segment {segment} was written by somebody else: this engine no longer owns the store; stop it, and find who shares the folder [A0003]")]
+    #[error(
+        "segment {segment} was written by somebody else: this engine no longer owns the store; stop it, and find who shares the folder [A0003]"
+    )]
     Fenced {
         /// The number that was to be ours.
         segment: u64,
@@ -85,7 +91,9 @@ pub enum Error {
         problem: String,
     },
     /// A0007. Acknowledged segments are gone. Nothing was changed.
-    #[error("the log ends at segment {tip}, but segment {anchored} was durable once: {lost} segments are lost; restore them, or go on without them by `accept_loss` [A0007]")]
+    #[error(
+        "the log ends at segment {tip}, but segment {anchored} was durable once: {lost} segments are lost; restore them, or go on without them by `accept_loss` [A0007]"
+    )]
     Loss {
         /// How many segments.
         lost: u64,
@@ -95,7 +103,9 @@ pub enum Error {
         anchored: u64,
     },
     /// A0007. What the anchor says cannot be compared. Nothing was changed.
-    #[error("the anchor {path} does not vouch for this store: {problem}; if the folder is what you mean to use, go on by `accept_loss` [A0007]")]
+    #[error(
+        "the anchor {path} does not vouch for this store: {problem}; if the folder is what you mean to use, go on by `accept_loss` [A0007]"
+    )]
     AnchorUnusable {
         /// The anchor.
         path: PathBuf,
@@ -125,7 +135,9 @@ pub enum Error {
         source: Cause,
     },
     /// A0011. Nothing was written.
-    #[error("SQLite is not as it must be: {what} is {found}, not {expected}; use the library that Antiphon brings, and leave its files alone [A0011]")]
+    #[error(
+        "SQLite is not as it must be: {what} is {found}, not {expected}; use the library that Antiphon brings, and leave its files alone [A0011]"
+    )]
     Setting {
         /// What is not as it must be.
         what: String,
@@ -215,6 +227,7 @@ impl Error {
         Error::ArchiveDamaged { run: Some(run), problem: problem.into() }
     }
 
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
     pub(crate) fn damaged_archive(problem: impl Into<String>) -> Error {
         Error::ArchiveDamaged { run: None, problem: problem.into() }
     }

@@ -1,7 +1,6 @@
 //! THE FOLD: segments to what the archive keeps of them. Pure, and the only one: the archive's writer, recovery,
 //! snapshots and `verify` all come through here, so they cannot disagree.
 
-use crate::pack::Packed;
 use crate::{Error, Watermark};
 use antiphon_history::{Bytes, CatalogueRow, Digest, Events, PayloadData, Record, RunKey, Segment, SegmentBody};
 use antiphon_history::{RunStatus, payload_digest};
@@ -29,6 +28,13 @@ pub(crate) struct FoldedRun {
     pub(crate) row: CatalogueRow,
     /// Its new records.
     pub(crate) packed: Packed,
+}
+
+/// A run's new records and, beside them, the names of the large payloads that they mention.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Packed {
+    pub(crate) records: Vec<Bytes>,
+    pub(crate) payloads: Vec<Digest>,
 }
 
 impl Batch {

@@ -23,6 +23,7 @@ mod fold;
 mod log;
 pub mod memory;
 mod overlay;
+#[cfg(feature = "sqlite")]
 mod pack;
 mod reader;
 #[cfg(feature = "sqlite")]

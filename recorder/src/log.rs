@@ -24,7 +24,11 @@ impl Tip {
     /// Refuses a segment that does not continue the chain here.
     pub(crate) fn check_next(&self, segment: &Segment) -> Result<(), Error> {
         if segment.id != self.id + 1 {
-            return Err(Error::Conflict { expected: self.id + 1, found: segment.id, problem: "its number is not next" });
+            return Err(Error::Conflict {
+                expected: self.id + 1,
+                found: segment.id,
+                problem: "its number is not next",
+            });
         }
         if !segment.follows(self.digest) {
             let problem = "its digest does not continue the chain";

@@ -3,15 +3,9 @@
 //! varint count, (varint length, record)…, varint count, (32-byte digest)…. The records are covered by the run's
 //! chain; the names are repeated from inside the records so that a reader need not decode these to collect them.
 
+use crate::fold::Packed;
 use antiphon_history::limits::SEGMENT_MAX_BYTES;
-use antiphon_history::{Bytes, DecodeError, Digest};
-
-/// What one history row holds.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Packed {
-    pub(crate) records: Vec<Bytes>,
-    pub(crate) payloads: Vec<Digest>,
-}
+use antiphon_history::{DecodeError, Digest};
 
 impl Packed {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -82,6 +76,7 @@ fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use antiphon_history::Bytes;
     use proptest::prelude::*;
 
     proptest! {

@@ -1,8 +1,8 @@
 //! Workflows whose histories are recorded in `fixtures/`. They are changed only in ways that replay allows.
 
 use antiphon::{
-    ActivityContext, Antiphon, CallError, Never, OrApp, Programs, WorkflowContext, activity, hours, millis, minutes, race,
-    secs, workflow,
+    ActivityContext, Antiphon, CallError, Never, OrApp, Programs, WorkflowContext, activity, hours, millis, minutes,
+    race, secs, workflow,
 };
 use serde::{Deserialize, Serialize};
 
@@ -167,13 +167,7 @@ pub fn changed() -> Programs {
 }
 
 fn everything_but_twice() -> antiphon::Builder {
-    Antiphon::test()
-        .workflow(one)
-        .workflow(guarded)
-        .workflow(parcel)
-        .workflow(fan)
-        .workflow(order)
-        .workflow(outside)
+    Antiphon::test().workflow(one).workflow(guarded).workflow(parcel).workflow(fan).workflow(order).workflow(outside)
 }
 
 /// The names of all activities, for workers made by hand.

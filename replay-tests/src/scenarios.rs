@@ -3,8 +3,8 @@
 use crate::programs::{ACTIVITIES, changed, today};
 use crate::world::{World, failure, worker};
 use antiphon_conversation::{Answer, Request};
-use antiphon_engine::{Input, StartRequest};
 use antiphon_engine::{IdReuse, ReplyTo};
+use antiphon_engine::{Input, StartRequest};
 use antiphon_history::{HistoryFile, Payload, WorkflowKey};
 
 /// One recording.

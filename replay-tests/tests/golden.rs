@@ -50,9 +50,8 @@ fn every_recording_encodes_to_the_same_bytes_again() {
 #[test]
 fn every_recording_replays_whole_and_at_every_prefix_each_on_a_fresh_thread() {
     for (name, _, history) in fixtures() {
-        let whole = std::thread::scope(|scope| {
-            scope.spawn(|| replay(&programs::today(), &history).unwrap()).join().unwrap()
-        });
+        let whole =
+            std::thread::scope(|scope| scope.spawn(|| replay(&programs::today(), &history).unwrap()).join().unwrap());
         assert_eq!(whole.stopped, None, "{name}");
         for events in 1..=whole.events {
             let replayed = std::thread::scope(|scope| {
@@ -118,8 +117,13 @@ fn the_history_of_another_workflow_diverges_with_a_report() {
     let (_, _, history) = fixtures().into_iter().find(|(name, _, _)| name == "diverged-then-mended").unwrap();
     let stopped = replay(&programs::changed(), &history).unwrap().stopped.unwrap();
     let report = stopped.to_string();
-    for part in ["recorded:  ActivityScheduled #1 pay.charge(7, 100)", "attempted: ActivityScheduled #1 pay.charge(7, 50)",
-        "differs:   argument 2: recorded 100, attempted 50", "at replay-tests/src/programs.rs:", "repair:"] {
+    for part in [
+        "recorded:  ActivityScheduled #1 pay.charge(7, 100)",
+        "attempted: ActivityScheduled #1 pay.charge(7, 50)",
+        "differs:   argument 2: recorded 100, attempted 50",
+        "at replay-tests/src/programs.rs:",
+        "repair:",
+    ] {
         assert!(report.contains(part), "{part:?} is missing in\n{report}");
     }
 }

@@ -166,7 +166,11 @@ async fn a_failed_commit_loses_nothing_acknowledged_and_records_nothing_twice() 
 async fn a_nearly_full_volume_refuses_new_runs_and_goes_on_by_itself() {
     let bed = bed();
     bed.insist("before").await;
-    bed.runtime.handle().start(StartRequest { workflow_type: "parcel".into(), input: vec![], ..request("parcel") }).await.unwrap();
+    bed.runtime
+        .handle()
+        .start(StartRequest { workflow_type: "parcel".into(), input: vec![], ..request("parcel") })
+        .await
+        .unwrap();
     bed.store.set_space(1_000, 1_000_000);
     let mut looks = 0;
     let full = loop {

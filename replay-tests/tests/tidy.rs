@@ -15,10 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("antiphon-conversation", &["antiphon-history"]),
     ("antiphon-engine", &["antiphon-conversation", "antiphon-history"]),
     ("antiphon-recorder", &["antiphon-history"]),
-    (
-        "antiphon-runtime",
-        &["antiphon-engine", "antiphon-conversation", "antiphon-recorder", "antiphon-history"],
-    ),
+    ("antiphon-runtime", &["antiphon-engine", "antiphon-conversation", "antiphon-recorder", "antiphon-history"]),
     ("antiphon-macros", &[]),
     (
         "antiphon",
@@ -156,8 +153,21 @@ fn the_embedded_build_stays_small() {
 
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["history", "conversation", "engine", "recorder", "runtime", "sdk", "server", "bench",
-        "replay-tests", "examples"].iter().map(|name| root().join(name)).collect();
+    let mut folders: Vec<PathBuf> = [
+        "history",
+        "conversation",
+        "engine",
+        "recorder",
+        "runtime",
+        "sdk",
+        "server",
+        "bench",
+        "replay-tests",
+        "examples",
+    ]
+    .iter()
+    .map(|name| root().join(name))
+    .collect();
     while let Some(folder) = folders.pop() {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries {
@@ -211,7 +221,8 @@ fn every_error_code_has_its_page_and_every_page_its_code() {
 #[test]
 fn unfinished_work_and_stray_output_do_not_appear_in_sources() {
     // Spelt in halves, so that this file does not find itself.
-    let banned = [("to", "do!("), ("unimple", "mented!("), ("db", "g!("), ("FIX", "ME"), ("TO", "DO"), ("thread::", "sleep(")];
+    let banned =
+        [("to", "do!("), ("unimple", "mented!("), ("db", "g!("), ("FIX", "ME"), ("TO", "DO"), ("thread::", "sleep(")];
     for (path, text) in sources() {
         for (head, tail) in banned {
             let word = format!("{head}{tail}");
@@ -246,7 +257,10 @@ fn every_stored_name_is_in_the_page_of_the_format() {
         let text = std::fs::read_to_string(root().join("history/src").join(file)).unwrap();
         for (_, rest) in text.match_indices("rename = \"").map(|(at, found)| text.split_at(at + found.len())) {
             let name = rest.split('"').next().unwrap();
-            assert!(page.contains(&format!("`{name}`")), "{file}: the stored name `{name}` is not in docs/history-format.md");
+            assert!(
+                page.contains(&format!("`{name}`")),
+                "{file}: the stored name `{name}` is not in docs/history-format.md"
+            );
         }
     }
 }

@@ -4,10 +4,10 @@
 use antiphon_conversation::Answer;
 use antiphon_engine::{Context, IdReuse, Input, Reply, RequestError, RunFuture, RunOutcome, replay, replay_prefix};
 use antiphon_history::{BlockedReason, Payload, Site, Timestamp};
+use antiphon_replay_tests::world::*;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
-use antiphon_replay_tests::world::*;
 
 fn site() -> Site {
     Site("flow.rs:9".into())
@@ -384,10 +384,15 @@ fn a_panic_blocks_one_run_and_mended_code_goes_on_from_the_same_arrival() {
     world.start("a", "w", "0");
     world.start("b", "race", "0");
     world.complete("1");
-    assert!(world.text(1).ends_with("Blocked panicked, after the call at flow.rs:4: cannot handle completed (1)"), "{}", world.text(1));
+    assert!(
+        world.text(1).ends_with("Blocked panicked, after the call at flow.rs:4: cannot handle completed (1)"),
+        "{}",
+        world.text(1)
+    );
     world.signal("a", "go", "1", None);
     world.signal("b", "go", "1", None);
-    assert!(world.ended("b").is_some(), "other runs go on");
+    assert!(matches!(world.ended("a"), Some(Reply::Blocked { .. })), "whoever waits is told");
+    assert!(matches!(world.ended("b"), Some(Reply::Ended { .. })), "other runs go on");
     world.restart(None);
     assert!(world.text(1).ends_with("SignalReceived go (1)"), "still broken: nothing is added\n{}", world.text(1));
     world.restart(Some(&[("w", mended), ("race", race)]));

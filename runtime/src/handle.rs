@@ -74,9 +74,12 @@ impl Handle {
     }
 
     /// Waits for a run to end. Its end is durable on return. Cancel safe.
+    ///
+    /// Errors: [`Error::Blocked`] with the report, if this program's code cannot take the run further.
     pub async fn wait(&self, target: Target) -> Result<(RunId, RunOutcome), Error> {
         match self.ask(|reply| Message::Wait { target, reply }).await? {
             Reply::Ended { run_id, outcome } => Ok((run_id, outcome)),
+            Reply::Blocked { run_id, reason } => Err(Error::Blocked { run_id, reason }),
             other => Err(unexpected(other)),
         }
     }

@@ -119,10 +119,7 @@ impl Inbox {
             state = match timeout {
                 None => self.ready.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner),
                 Some(timeout) => {
-                    self.ready
-                        .wait_timeout_while(state, timeout, waits)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    self.ready.wait_timeout_while(state, timeout, waits).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
             state.sleeping = false;

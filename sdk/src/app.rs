@@ -4,16 +4,17 @@ use crate::program::{TypedBody, TypedProgram};
 use crate::{ActivityHandle, WorkflowHandle};
 use antiphon_engine::{ProgramError, Programs};
 use antiphon_history::IdError;
-use antiphon_recorder::Durability;
 use antiphon_recorder::memory::MemoryStore;
 use antiphon_recorder::sqlite::Options;
+use antiphon_recorder::{Durability, Error as StoreError};
 use antiphon_runtime::{
-    ActivityBody, Clock, Config, LocalPool, ManualClock, MemorySource, Runtime, SqliteFolder, StoreSource, SystemClock,
-    Worker,
+    ActivityBody, Clock, Config, LocalPool, ManualClock, MemorySource, Runtime, SqliteFolder, StartError, StoreSource,
+    SystemClock, Worker,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Puts an engine together: a store, the code, the values that activities share. Nothing happens before
 /// [`start`](Builder::start).
@@ -31,6 +32,7 @@ pub struct Builder {
     worker: String,
     capacity: u32,
     allow_unknown_workflows: bool,
+    wait_for_lock: Duration,
 }
 
 /// A body waits for the shared values, which may be given after it.
@@ -40,6 +42,9 @@ pub(crate) enum Place {
     Folder(PathBuf),
     Memory(MemoryStore, Arc<ManualClock>),
 }
+
+/// How often a lock that is waited for is looked at: soon enough for people, seldom enough for the machine.
+const LOCK_LOOK: Duration = Duration::from_millis(20);
 
 /// Why an engine did not start. The store is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +77,9 @@ pub enum OpenError {
         problem: &'static str,
     },
     /// A0029. There is no tokio runtime to run activities on.
-    #[error("start() needs a tokio runtime to run activities on: call it inside #[tokio::main] or Runtime::block_on [A0029]")]
+    #[error(
+        "start() needs a tokio runtime to run activities on: call it inside #[tokio::main] or Runtime::block_on [A0029]"
+    )]
     NoTokio,
     /// The store or the runs in it. See the error's own code.
     #[error(transparent)]
@@ -119,6 +126,7 @@ impl Builder {
             worker: "local".to_owned(),
             capacity: 1_024,
             allow_unknown_workflows: false,
+            wait_for_lock: Duration::ZERO,
         }
     }
 
@@ -197,6 +205,15 @@ impl Builder {
         self
     }
 
+    /// Waits at most this long for another engine to leave the folder, instead of being refused at once. Default: zero.
+    ///
+    /// For programs that are started again right after they were killed: the system takes a moment to let go of a dead
+    /// process's lock.
+    pub fn wait_for_lock(mut self, longest: Duration) -> Builder {
+        self.wait_for_lock = longest;
+        self
+    }
+
     /// Replaces all bounds and waits.
     pub fn config(mut self, config: Config) -> Builder {
         self.config = config;
@@ -219,8 +236,17 @@ impl Builder {
                 (Arc::new(MemorySource(store.clone())), Arc::clone(&clock) as Arc<dyn Clock>, Some((store, clock)))
             }
         };
-        let runtime =
-            Runtime::start(source, programs, workers, clock, self.config, self.allow_unknown_workflows)?;
+        let give_up = Instant::now() + self.wait_for_lock;
+        let runtime = loop {
+            let (source, clock) = (Arc::clone(&source), Arc::clone(&clock));
+            let allow = self.allow_unknown_workflows;
+            match Runtime::start(source, programs.clone(), workers.clone(), clock, self.config, allow) {
+                Err(StartError::Store(StoreError::OpenElsewhere { .. })) if Instant::now() < give_up => {
+                    std::thread::park_timeout(LOCK_LOOK);
+                }
+                started => break started?,
+            }
+        };
         Ok(Antiphon::new(runtime, memory))
     }
 
@@ -237,7 +263,6 @@ impl Builder {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "two lists, named by the function")]
     fn code(
         programs: Programs,
         pending: Vec<PendingBody>,

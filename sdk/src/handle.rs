@@ -118,7 +118,13 @@ impl Antiphon {
             request_id: None,
         };
         let (run_id, existing) = self.handle().start(request).await?;
-        Ok(RunHandle { handle: self.handle().clone(), workflow, run_id: Some(run_id), existing, definition: PhantomData })
+        Ok(RunHandle {
+            handle: self.handle().clone(),
+            workflow,
+            run_id: Some(run_id),
+            existing,
+            definition: PhantomData,
+        })
     }
 
     /// Starts a workflow and waits for its result.

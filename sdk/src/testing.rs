@@ -5,8 +5,8 @@ use antiphon_engine::{Programs, Replayed, replay, replay_prefix};
 use antiphon_history::{BlockedReason, HistoryFile, HistoryFileError};
 use std::path::{Path, PathBuf};
 
-/// Why a recorded history does not replay. Its text is the whole report.
-#[derive(Debug, thiserror::Error)]
+/// Why a recorded history does not replay. Its text is the whole report, also where a test only unwraps it.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
     /// The builder is at fault.
@@ -38,6 +38,12 @@ pub enum ReplayError {
         /// Where and why.
         reason: Box<BlockedReason>,
     },
+}
+
+impl std::fmt::Debug for ReplayError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 fn shown(events: &Option<usize>) -> String {

@@ -2,8 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use antiphon::{
-    ActivityContext, Antiphon, CallError, IdReuse, Never, OpenError, OrApp, RequestError, RunError, RunStatus, TimeoutKind,
-    WorkflowContext, activity, hours, millis, race, secs, workflow,
+    ActivityContext, Antiphon, CallError, IdReuse, Never, OpenError, OrApp, RequestError, RunError, RunStatus,
+    TimeoutKind, WorkflowContext, activity, hours, millis, race, secs, workflow,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -227,8 +227,10 @@ async fn requests_that_cannot_be_say_why_and_change_nothing() {
 #[tokio::test]
 async fn a_signal_of_another_shape_blocks_the_run_until_code_that_reads_it_is_back() {
     let app = Antiphon::test().workflow(parcel).start().unwrap();
-    app.start("a", parcel()).await.unwrap();
+    let run = app.start("a", parcel()).await.unwrap();
     app.signal("a", "packed", &7u32).await.unwrap();
+    let told = run.result().await.unwrap_err().to_string();
+    assert!(told.contains("signal \"packed\"") && told.contains("[A0031]"), "{told}");
     let row = app.describe("a").unwrap().unwrap();
     assert_eq!(row.status, RunStatus::Blocked);
     assert!(row.blocked.contains("signal \"packed\""), "{}", row.blocked);
@@ -295,13 +297,21 @@ async fn an_exported_history_replays_in_a_test_and_changed_code_is_told_where() 
     mod changed {
         use super::{CallError, Refused, WorkflowContext, flaky};
         #[antiphon::workflow]
-        pub(super) async fn flaking(ctx: WorkflowContext<'_>, good_from: u32) -> antiphon::Result<u32, CallError<Refused>> {
+        pub(super) async fn flaking(
+            ctx: WorkflowContext<'_>,
+            good_from: u32,
+        ) -> antiphon::Result<u32, CallError<Refused>> {
             Ok(ctx.call(flaky(good_from + 1)).await?)
         }
     }
     let report = Antiphon::test().workflow(changed::flaking).replay(&file).unwrap_err().to_string();
-    for part in ["recorded:  ActivityScheduled #1 flaky(2)", "attempted: ActivityScheduled #1 flaky(3)", "engine.rs:",
-        "differs:   argument 1", "repair:"] {
+    for part in [
+        "recorded:  ActivityScheduled #1 flaky(2)",
+        "attempted: ActivityScheduled #1 flaky(3)",
+        "engine.rs:",
+        "differs:   argument 1",
+        "repair:",
+    ] {
         assert!(report.contains(part), "{part:?} is missing in\n{report}");
     }
 }

@@ -69,14 +69,19 @@ mod second {
         let app = again.start().unwrap();
         let greeting = app.run("hello-2", hello("world".to_owned())).await.unwrap();
         assert_eq!(greeting, "Hello, world! Hello, world!");
-        assert_eq!(app.describe("hello-2").unwrap().unwrap().activities, 2, "the first greeting was not asked for again");
+        assert_eq!(
+            app.describe("hello-2").unwrap().unwrap().activities,
+            2,
+            "the first greeting was not asked for again"
+        );
     }
 }
 
 /// Steps 3 to 5: an order with retries, a signal, a timer and a compensation.
 mod shop {
     use antiphon::{
-        ActivityContext, CallError, Never, OrApp, WorkflowContext, activity, days, millis, minutes, race, secs, workflow,
+        ActivityContext, CallError, Never, OrApp, WorkflowContext, activity, days, millis, minutes, race, secs,
+        workflow,
     };
     use serde::{Deserialize, Serialize};
     use std::sync::{Arc, Mutex};

@@ -27,8 +27,14 @@ impl Core {
                 RunEvent::TimerStarted { ordinal, due, .. } if run.state.timers.contains_key(ordinal) => {
                     self.deadlines.insert((*due, Due::Timer(run.state.key, *ordinal)));
                 }
-                RunEvent::Blocked(_) => self.stats.blocked += 1,
-                event if event.is_terminal() => self.ended(run),
+                RunEvent::Blocked(_) => {
+                    self.stats.blocked += 1;
+                    self.tell_waiters(run);
+                }
+                event if event.is_terminal() => {
+                    self.stats.ended += 1;
+                    self.tell_waiters(run);
+                }
                 _ => {}
             }
         }
@@ -141,32 +147,34 @@ impl Core {
         }
     }
 
-    fn ended(&mut self, run: &Run) {
-        self.stats.ended += 1;
+    /// Answers everybody who waits for a run that has ended, or cannot go on.
+    fn tell_waiters(&mut self, run: &Run) {
         for to in self.waiters.remove(&run.state.key).unwrap_or_default() {
             self.waiting.remove(&to);
-            self.reply_ended(run, to);
+            self.await_end(run, to);
         }
     }
 
-    /// Answers a caller who waits for a run that has ended.
-    pub(super) fn reply_ended(&mut self, run: &Run, to: ReplyTo) {
-        let outcome = match run.state.outcome.clone() {
-            Some(Outcome::Completed(result)) => RunOutcome::Completed { result },
-            Some(Outcome::Failed(failure)) => RunOutcome::Failed { failure },
-            Some(Outcome::Cancelled(reason)) => RunOutcome::Cancelled { reason },
-            None => return,
+    /// Answers a caller who waits for a run, now if it has ended or is blocked, else when it does.
+    pub(super) fn await_end(&mut self, run: &Run, to: ReplyTo) {
+        let run_id = run.state.started.run_id;
+        let ended = |outcome| Reply::Ended { run_id, outcome };
+        let reply = match (&run.state.outcome, &run.state.blocked) {
+            (Some(Outcome::Completed(result)), _) => ended(RunOutcome::Completed { result: result.clone() }),
+            (Some(Outcome::Failed(failure)), _) => ended(RunOutcome::Failed { failure: failure.clone() }),
+            (Some(Outcome::Cancelled(reason)), _) => ended(RunOutcome::Cancelled { reason: reason.clone() }),
+            (None, Some(reason)) => Reply::Blocked { run_id, reason: reason.clone() },
+            (None, None) => {
+                self.waiters.entry(run.state.key).or_default().push(to);
+                self.waiting.insert(to, run.state.key);
+                return;
+            }
         };
-        self.reply(to, Reply::Ended { run_id: run.state.started.run_id, outcome });
+        self.reply(to, reply);
     }
 
     pub(super) fn reply(&mut self, to: ReplyTo, reply: Reply) {
         self.effects.push(Effect::Reply { to, reply });
-    }
-
-    pub(super) fn await_end(&mut self, run: &Run, to: ReplyTo) {
-        self.waiters.entry(run.state.key).or_default().push(to);
-        self.waiting.insert(to, run.state.key);
     }
 
     pub(super) fn forget(&mut self, to: ReplyTo) {

@@ -97,14 +97,7 @@ impl Partition {
     pub(super) fn wait(&mut self, target: &Target, reply: ReplyTo) {
         match self.target(target) {
             Err(error) => self.core.reply(reply, Reply::Refused(error)),
-            Ok(key) => {
-                let run = &self.runs[&key];
-                if run.state.status.is_closed() {
-                    self.core.reply_ended(run, reply);
-                } else {
-                    self.core.await_end(run, reply);
-                }
-            }
+            Ok(key) => self.core.await_end(&self.runs[&key], reply),
         }
     }
 

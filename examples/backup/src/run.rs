@@ -1,8 +1,8 @@
 //! `backup run`: starts the run, or finds it, and watches it to its end.
 
 use crate::cli::Run;
-use antiphon::{Antiphon, OpenError, RunError, RunHandle, RunStatus};
-use backup_job::{BackupError, Fault, Marker, Plan, Progress, Setting, Summary, Target, backup, register};
+use antiphon::{Antiphon, RunError, RunHandle};
+use backup_job::{BackupError, Marker, Plan, Progress, Setting, Summary, Target, backup, register};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::path::Path;
@@ -12,16 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The bar moves this often.
 const LOOK: Duration = Duration::from_millis(200);
-/// A record that another process has is tried again this often: two seconds in all.
-const OPEN_LOOKS: u32 = 10;
-/// The record is asked this often whether the run is blocked, in looks.
-const LOOKS_PER_CHECK: u32 = 10;
+/// A record that another process has is waited for this long: one that was just killed may still be going down.
+const WAIT_FOR_LOCK: Duration = Duration::from_secs(2);
 
 /// How the watch ended.
 enum Watched {
     Ended(Result<Summary, RunError<BackupError>>),
     Interrupted,
-    Blocked(String),
 }
 
 pub(crate) async fn run(args: &Run) -> Result<ExitCode, Box<dyn Error>> {
@@ -33,7 +30,7 @@ pub(crate) async fn run(args: &Run) -> Result<ExitCode, Box<dyn Error>> {
         pause: Duration::from_millis(args.pause_ms),
         ledger: args.ledger.clone(),
     };
-    let app = open(&plan.state, &setting).await?;
+    let app = register(Antiphon::open(&plan.state), setting).wait_for_lock(WAIT_FOR_LOCK).start()?;
     // From here on the record's lock is ours, so nobody else works on this target.
     let watched = start_and_watch(args, &plan, &target, &app, &progress).await;
     app.stop();
@@ -51,22 +48,7 @@ pub(crate) async fn run(args: &Run) -> Result<ExitCode, Box<dyn Error>> {
             eprintln!("  {}", again(args));
             Ok(ExitCode::from(130))
         }
-        Watched::Blocked(why) => {
-            Err(Box::new(Fault::Refused(format!("the run is blocked: {why}\n  what happened: {show}"))))
-        }
     }
-}
-
-/// Opens the record. Waits a moment for a process that has it: one that was just killed may still be going down.
-async fn open(state: &Path, setting: &Setting) -> Result<Antiphon, OpenError> {
-    for _ in 0..OPEN_LOOKS {
-        match register(Antiphon::open(state), setting.clone()).start() {
-            // Codes never change, so they are what a program may look at.
-            Err(error) if error.to_string().ends_with("[A0003]") => tokio::time::sleep(LOOK).await,
-            opened => return opened,
-        }
-    }
-    register(Antiphon::open(state), setting.clone()).start()
 }
 
 async fn start_and_watch(
@@ -90,16 +72,15 @@ async fn start_and_watch(
         let n = marker.job.snapshot;
         eprintln!("going on with snapshot {n}: {} files were stored before", before.stored);
     }
-    let watched = watch(app, &run, progress).await?;
+    let watched = watch(&run, progress).await?;
     Ok((marker, watched))
 }
 
-async fn watch(app: &Antiphon, run: &RunHandle<backup>, progress: &Progress) -> Result<Watched, Box<dyn Error>> {
+async fn watch(run: &RunHandle<backup>, progress: &Progress) -> Result<Watched, Box<dyn Error>> {
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len} files, {elapsed}, {eta} to go")?);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut look = tokio::time::interval(LOOK);
-    let mut looks = 0u32;
     let result = run.result();
     tokio::pin!(result);
     let watched = loop {
@@ -111,14 +92,6 @@ async fn watch(app: &Antiphon, run: &RunHandle<backup>, progress: &Progress) -> 
                 let (done, of) = progress.now();
                 bar.set_length(of);
                 bar.set_position(done);
-                looks += 1;
-                // A blocked run never ends by itself; waiting for it in silence would help nobody.
-                if looks.is_multiple_of(LOOKS_PER_CHECK)
-                    && let Some(row) = app.describe(run.workflow_id())?
-                    && row.status == RunStatus::Blocked
-                {
-                    break Watched::Blocked(row.blocked);
-                }
             }
         }
     };
@@ -166,7 +139,8 @@ fn recorded(app: &Antiphon, workflow: &str) -> Result<Recorded, Box<dyn Error>> 
 fn tell(plan: &Plan, ended: Result<Summary, RunError<BackupError>>, show: &str) -> Result<ExitCode, Box<dyn Error>> {
     let summary = match ended {
         Ok(summary) => summary,
-        Err(RunError::Request(error)) => return Err(error.into()),
+        // Not an end: a blocked run, for one, goes on once the code is mended.
+        Err(RunError::Request(error)) => return Err(format!("{error}\n  what happened: {show}").into()),
         // Told as well as any other end: the next start begins anew instead of telling the same again.
         Err(error) => {
             eprintln!("backup: {error}\n  what happened: {show}");

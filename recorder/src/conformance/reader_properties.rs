@@ -3,12 +3,13 @@ use crate::{Error, Filter, Store, Tip};
 use antiphon_history::{RunId, RunKey, RunStatus, Timestamp, WorkflowKey};
 use std::collections::BTreeSet;
 
-/// A store with `segments` of a sample, the first half of them archived.
+/// A store with `segments` of a sample, all but four archived. The tail touches some runs and leaves others alone, so
+/// that a snapshot has to merge.
 fn filled(store: &mut Store, seed: u64, segments: usize) -> Result<Sample, Error> {
     let mut sample = Sample::new(seed);
     let segments = sample.segments(Tip::START, segments);
     segments.iter().try_for_each(|segment| store.log.append(segment))?;
-    store.archive.fold(&segments[..segments.len() / 2])?;
+    store.archive.fold(&segments[..segments.len() - 4])?;
     Ok(sample)
 }
 
@@ -62,10 +63,16 @@ pub fn pages_join_to_the_whole_list(fresh: Fresh<'_>) -> Result<(), Error> {
 
 /// Timers come in order, up to a moment that counts, or after one that does not.
 pub fn due_runs_come_earliest_first(fresh: Fresh<'_>) -> Result<(), Error> {
+    // Several samples: a timer that the archive has and the tail has ended is what a merge gets wrong, and not each
+    // sample has one among the earliest.
+    (110..118).try_for_each(|seed| check_due(fresh, seed))
+}
+
+fn check_due(fresh: Fresh<'_>, seed: u64) -> Result<(), Error> {
     let mut subject = fresh();
-    let sample = filled(&mut subject.open()?, 11, 120)?;
+    let sample = filled(&mut subject.open()?, seed, 120)?;
     let all = Picture::of_histories(sample.histories()).due;
-    assert!(all.len() > 5, "the sample has timers");
+    assert!(!all.is_empty(), "the sample has timers");
     let mut snapshot = subject.snapshot()?;
     let mut store = subject.open()?;
     for reader in [snapshot.as_mut(), store.reader.as_mut()] {
@@ -75,7 +82,10 @@ pub fn due_runs_come_earliest_first(fresh: Fresh<'_>) -> Result<(), Error> {
             assert_eq!(reader.due_after(*due, usize::MAX)?, all[through..], "after timer {index}");
             assert_eq!(reader.next_due(*due)?, all.get(through).map(|(next, _)| *next));
         }
-        assert_eq!(reader.due_before(Timestamp(i64::MAX), 3)?, all[..3]);
+        for limit in 0..=all.len() {
+            assert_eq!(reader.due_before(Timestamp(i64::MAX), limit)?, all[..limit]);
+            assert_eq!(reader.due_after(Timestamp(i64::MIN), limit)?, all[..limit]);
+        }
         assert_eq!(reader.next_due(Timestamp(i64::MIN))?, Some(all[0].0));
     }
     Ok(())

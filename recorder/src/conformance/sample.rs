@@ -89,7 +89,7 @@ impl Sample {
         let key = RunKey(self.next_run);
         self.next_run += 1;
         // Every fourth run takes the workflow id of an earlier one, so that an id has several runs.
-        let id = if key.0 % 4 == 0 { key.0 / 2 } else { key.0 };
+        let id = if key.0.is_multiple_of(4) { key.0 / 2 } else { key.0 };
         let workflow_type = TYPES[self.below(TYPES.len() as u64) as usize].to_owned();
         let started = RunStarted {
             namespace: if self.below(5) == 0 { "other".to_owned() } else { "default".to_owned() },
@@ -103,14 +103,7 @@ impl Sample {
             request_id: None,
         };
         self.histories.entry(key).or_default();
-        let run = OpenRun {
-            key,
-            events: 0,
-            ordinal: 0,
-            activities: Vec::new(),
-            timers: Vec::new(),
-            blocked: false,
-        };
+        let run = OpenRun { key, events: 0, ordinal: 0, activities: Vec::new(), timers: Vec::new(), blocked: false };
         self.open.push(run);
         self.push_run(self.open.len() - 1, vec![RunEvent::RunStarted(Box::new(started))], body);
     }

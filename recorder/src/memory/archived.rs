@@ -52,6 +52,11 @@ impl Archived {
                 records: Vec::new(),
                 payloads: Vec::new(),
             });
+            debug_assert_eq!(
+                run.records.len() as u64,
+                folded.records_before,
+                "a batch begins where the last one ended"
+            );
             run.row = folded.row;
             run.records.extend(folded.packed.records);
             run.payloads.extend(folded.packed.payloads);

@@ -203,3 +203,88 @@ pub(super) fn digest_of(log: &Db, segment: u64) -> Result<Option<Digest>, Error>
     let mut statement = log.conn.prepare_cached("SELECT digest FROM segment WHERE id = ?1").map_err(&failed)?;
     statement.query_row([int(segment)?], |row| digest(row, 0)).optional().map_err(&failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::db::{Access, DbFile};
+    use super::super::folder::Folder;
+    use super::super::{Options, open};
+    use super::*;
+    use crate::Durability;
+    use crate::conformance::Sample;
+
+    fn log_of(folder: &Folder) -> SqliteLog {
+        let db = Db::open(folder, DbFile::Log, Access::Write(Durability::Full)).unwrap();
+        SqliteLog::new(db, Tip::START, Arc::default(), Guard::new(())).unwrap()
+    }
+
+    fn created() -> (tempfile::TempDir, Folder) {
+        let path = tempfile::tempdir().unwrap();
+        drop(open(path.path(), &Options::default()).unwrap());
+        let folder = Folder::existing(path.path()).unwrap();
+        (path, folder)
+    }
+
+    #[test]
+    fn a_full_file_refuses_a_segment_whole_and_goes_on_when_there_is_room() {
+        let (_path, folder) = created();
+        let mut log = log_of(&folder);
+        let mut sample = Sample::new(61);
+        log.db.conn.pragma_update(None, "max_page_count", 12).unwrap();
+        let refused = loop {
+            let segment = sample.segment(log.tip());
+            if let Err(error) = log.append(&segment) {
+                assert_eq!((error.kind(), error.code()), (ErrorKind::Full, Some("A0005")), "{error}");
+                break segment;
+            }
+        };
+        assert_eq!(log.tip().id + 1, refused.id);
+        assert_eq!(log.append(&refused).unwrap_err().kind(), ErrorKind::Full);
+        log.db.conn.pragma_update(None, "max_page_count", 1_000_000).unwrap();
+        log.append(&refused).unwrap();
+        assert_eq!(log.read_after(0, usize::MAX).unwrap().len() as u64, refused.id);
+    }
+
+    #[test]
+    fn a_number_that_somebody_else_took_fences_the_writer_for_good() {
+        let (_path, folder) = created();
+        let (mut ours, mut theirs) = (log_of(&folder), log_of(&folder));
+        let first = Sample::new(62).segment(Tip::START);
+        theirs.append(&Sample::new(63).segment(Tip::START)).unwrap();
+        assert_eq!(ours.append(&first).unwrap_err().kind(), ErrorKind::Fenced);
+        assert_eq!(ours.append(&first).unwrap_err().kind(), ErrorKind::Unknown);
+        assert_eq!(theirs.read_after(0, 9).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_writes_is_busy_and_the_append_may_be_repeated() {
+        let (_path, folder) = created();
+        let mut log = log_of(&folder);
+        let stranger = Db::open(&folder, DbFile::Log, Access::Write(Durability::Full)).unwrap();
+        stranger.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+        // The wait itself is not what is tested, and a test does not wait.
+        log.db.conn.busy_timeout(std::time::Duration::ZERO).unwrap();
+        let segment = Sample::new(64).segment(Tip::START);
+        let error = log.append(&segment).unwrap_err();
+        assert_eq!((error.kind(), error.code(), error.retryable()), (ErrorKind::Busy, Some("A0010"), true));
+        stranger.conn.execute_batch("ROLLBACK").unwrap();
+        log.append(&segment).unwrap();
+    }
+
+    #[test]
+    fn a_log_without_its_checkpointer_is_bounded_by_its_writer() {
+        let (path, folder) = created();
+        let db = Db::open(&folder, DbFile::Log, Access::Write(Durability::Process)).unwrap();
+        let mut log = SqliteLog::new(db, Tip::START, Arc::default(), Guard::new(())).unwrap();
+        let mut body = antiphon_history::SegmentBody::default();
+        body.payloads.push((Digest::START, vec![7; 2_000_000].into()));
+        let body = body.to_bytes();
+        for _ in 0..80 {
+            let tip = log.tip();
+            log.append(&Segment::seal(tip.digest, tip.id + 1, tip.at, body.clone())).unwrap();
+        }
+        let bytes = path.path().join("log.db-wal").metadata().unwrap().len();
+        assert!(bytes > 64 * 1024 * 1024, "{bytes}: the cap was not reached, so nothing was tested");
+        assert!(bytes < 80 * 1024 * 1024, "{bytes}");
+    }
+}

@@ -25,8 +25,8 @@ use std::sync::atomic::AtomicU64;
 /// On return log, archive and anchor agree, and the folder is ours until every part of the store is gone.
 ///
 /// Errors: all of [`Error`] that have the kind [`crate::ErrorKind::Open`]; [`Error::LogDamaged`],
-/// [`Error::ArchiveDamaged`], and unless `accept_loss` is set [`Error::Loss`] and [`Error::AnchorUnusable`]. Nothing is
-/// changed before the store has passed every check.
+/// [`Error::ArchiveDamaged`], and unless `accept_loss` is set [`Error::Loss`] and [`Error::AnchorUnusable`]. Until the
+/// store has passed every check nothing is changed, but for creating a database that is missing.
 pub fn open(folder: &Path, options: &Options) -> Result<Store, Error> {
     pragma::check_library()?;
     let folder = Folder::prepare(folder)?;
@@ -90,7 +90,8 @@ fn create_missing(folder: &Folder, found: [Found; 2], has_anchor: bool) -> Resul
         }
         [Found::Store(id), _] | [_, Found::Store(id)] => id,
         [Found::Fresh, Found::Fresh] if has_anchor => {
-            let problem = "it has an anchor but neither log nor archive: the store is gone; restore it, or remove `head`";
+            let problem =
+                "it has an anchor but neither log nor archive: the store is gone; restore it, or remove `head`";
             return Err(Error::Folder { path: folder.path().to_owned(), problem: problem.to_owned() });
         }
         [Found::Fresh, Found::Fresh] => new_id()?,
@@ -135,8 +136,7 @@ fn check_anchor(
 ) -> Result<Option<Anchored>, Error> {
     let segment_digest = |segment| log::digest_of(log, segment);
     let ledger_digest = |batch| ledger_digest(archive, batch);
-    let standing =
-        Standing { store, tip, watermark, segment_digest: &segment_digest, ledger_digest: &ledger_digest };
+    let standing = Standing { store, tip, watermark, segment_digest: &segment_digest, ledger_digest: &ledger_digest };
     match judge_found(folder, anchored, &standing) {
         // The old anchor says nothing about what goes on from here.
         Err(Error::Loss { .. } | Error::AnchorUnusable { .. }) if options.accept_loss => Ok(None),
@@ -145,11 +145,7 @@ fn check_anchor(
 }
 
 /// Judges the anchor, or its absence: legal only before anything was written.
-pub(super) fn judge_found(
-    folder: &Folder,
-    anchored: Option<Anchored>,
-    standing: &Standing<'_>,
-) -> Result<(), Error> {
+pub(super) fn judge_found(folder: &Folder, anchored: Option<Anchored>, standing: &Standing<'_>) -> Result<(), Error> {
     match anchored {
         Some(anchored) => anchored.judge(folder, standing),
         None if standing.tip.id == 0 => Ok(()),

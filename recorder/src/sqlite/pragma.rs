@@ -111,3 +111,23 @@ pub(super) fn read(db: &Db, name: &str) -> Result<String, Error> {
     db.conn.pragma_query(None, name, visit).map_err(db.failed("reading a setting"))?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn a_setting_that_does_not_take_is_refused_by_name() {
+        // In memory there is no write-ahead log, whatever is asked for; and nobody has the second one.
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
+        let db = Db { conn, file: DbFile::Log, path: PathBuf::from("log.db") };
+        for setting in
+            [made("journal_mode", "PRAGMA journal_mode = WAL", "wal"), made("synchronos", "PRAGMA synchronos = 2", "2")]
+        {
+            let error = require(&db, &[setting]).unwrap_err();
+            assert_eq!(error.code(), Some("A0011"), "{error}");
+        }
+        require(&db, &EVERYWHERE[..2]).unwrap();
+    }
+}

@@ -1,7 +1,7 @@
 use super::db::{Db, int, uint};
 use super::row;
+use crate::fold::Packed;
 use crate::overlay::check_history;
-use crate::pack::Packed;
 use crate::{Error, Filter, Reader};
 use antiphon_history::{
     Bytes, CatalogueRow, Digest, HistoryFile, RunId, RunKey, RunStatus, Timestamp, WorkflowKey, payload_digest,
@@ -216,7 +216,7 @@ impl Reader for SqliteReader {
 pub(super) fn row(db: &Db, run: RunKey) -> Result<Option<CatalogueRow>, Error> {
     let failed = db.failed("reading a run");
     let mut statement = db.conn.prepare_cached("SELECT key, row FROM run WHERE key = ?1").map_err(&failed)?;
-    statement.query_row([int(run.0)?], |row| decoded(row)).optional().map_err(&failed)?.transpose()
+    statement.query_row([int(run.0)?], decoded).optional().map_err(&failed)?.transpose()
 }
 
 /// The parts of a run's history in order, each with the run's tip after it.

@@ -31,7 +31,8 @@ pub(super) fn decode(run: RunKey, bytes: &[u8]) -> Result<CatalogueRow, Error> {
     if sum != checksum(body) {
         return Err(damaged("does not have its checksum"));
     }
-    let row: CatalogueRow = rmp_serde::from_slice(body).map_err(|error| damaged(&format!("cannot be read: {error}")))?;
+    let row: CatalogueRow =
+        rmp_serde::from_slice(body).map_err(|error| damaged(&format!("cannot be read: {error}")))?;
     if row.key == run { Ok(row) } else { Err(damaged("is another run's")) }
 }
 
@@ -39,4 +40,29 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut sum = [0; CHECKSUM_BYTES];
     sum.copy_from_slice(&blake3::hash(body).as_bytes()[..CHECKSUM_BYTES]);
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tip;
+    use crate::conformance::Sample;
+
+    #[test]
+    fn a_row_reads_back_and_every_changed_or_missing_byte_is_found() {
+        let mut sample = Sample::new(71);
+        sample.segments(Tip::START, 20);
+        for (run, history) in sample.histories() {
+            let row = history.row().unwrap();
+            let bytes = encode(&row);
+            assert_eq!(decode(*run, &bytes).unwrap(), row);
+            for index in 0..bytes.len() {
+                let mut changed = bytes.clone();
+                changed[index] ^= 1;
+                assert_eq!(decode(*run, &changed).unwrap_err().code(), Some("A0008"), "bit 0 of byte {index}");
+                assert!(decode(*run, &bytes[..index]).is_err(), "cut to {index} bytes");
+            }
+            assert!(decode(RunKey(run.0 + 1), &bytes).is_err(), "under another run's key");
+        }
+    }
 }

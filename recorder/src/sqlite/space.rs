@@ -14,7 +14,8 @@ pub(super) struct SqliteSpace {
 impl Space for SqliteSpace {
     fn free_bytes(&self) -> Result<u64, Error> {
         let path = self.folder.path();
-        let volume = rustix::fs::statvfs(path).map_err(|error| Error::io("asking for free space", path, error.into()))?;
+        let volume =
+            rustix::fs::statvfs(path).map_err(|error| Error::io("asking for free space", path, error.into()))?;
         Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
     }
 
@@ -25,7 +26,9 @@ impl Space for SqliteSpace {
     fn release_ballast(&mut self) -> Result<(), Error> {
         let path = self.folder.file("ballast");
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("releasing the ballast", &path, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("releasing the ballast", &path, error))
+            }
             _ => self.folder.sync(),
         }
     }

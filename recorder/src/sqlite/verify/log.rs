@@ -72,12 +72,7 @@ fn check_body(segment: &Segment, report: &mut VerifyReport) {
 }
 
 /// Folds one segment more. After the first that does not fold the later ones would only repeat its complaint.
-fn fold(
-    mut batch: Batch,
-    segment: &Segment,
-    archive: &Db,
-    report: &mut VerifyReport,
-) -> Result<Option<Batch>, Error> {
+fn fold(mut batch: Batch, segment: &Segment, archive: &Db, report: &mut VerifyReport) -> Result<Option<Batch>, Error> {
     let folded = batch.extend(std::slice::from_ref(segment), &mut |run| reader::row(archive, run));
     match folded {
         Ok(()) => {

@@ -12,7 +12,7 @@ mod log;
 mod runs;
 
 use super::anchor::{self, Standing};
-use super::db::{Db, DbFile};
+use super::db::Db;
 use super::folder::Folder;
 use super::open::{judge_found, ledger_digest};
 use super::{pragma, schema, snapshot};
@@ -252,12 +252,4 @@ fn check_anchor(
         Err(error) => return Err(error),
     });
     Ok(())
-}
-
-/// What may be wrong with a file as a whole was looked at before; this is for its contents.
-fn file_of(db: &Db) -> &'static str {
-    match db.file {
-        DbFile::Log => "the log",
-        DbFile::Archive => "the archive",
-    }
 }
