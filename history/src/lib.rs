@@ -13,6 +13,8 @@
 //!
 //! This crate must not know the engine, a store, a clock or a source of randomness.
 
+mod activity;
+mod blocked;
 mod bytes;
 mod catalogue;
 mod chain;
@@ -28,6 +30,8 @@ mod segment;
 mod text;
 mod varint;
 
+pub use activity::{ActivityCall, ActivityOptions, ActivityOutcome, Failure, RetryPolicy, Site};
+pub use blocked::{Blocked, BlockedReason, DivergenceReport};
 pub use bytes::Bytes;
 pub use catalogue::{CatalogueRow, FoldError, PendingTimer, RunStatus};
 pub use chain::{Digest, payload_digest};
@@ -39,8 +43,5 @@ pub use file::{HistoryFile, HistoryFileError};
 pub use ids::{ConversationKey, IdError, Ordinal, RunId, RunKey, Stream, Timestamp, TokenHash, WorkflowKey};
 pub use payload::{Payload, PayloadData, StoredPayload};
 pub use record::{Events, FORMAT_VERSION, Record};
-pub use run_event::{
-    ActivityCall, ActivityOptions, ActivityOutcome, Blocked, BlockedReason, DivergenceReport, Failure, RetryPolicy,
-    Role, RunEvent, RunStarted, Site,
-};
+pub use run_event::{Role, RunEvent, RunStarted};
 pub use segment::{Segment, SegmentBody};

@@ -51,7 +51,7 @@ impl fmt::Display for At<'_> {
 impl fmt::Display for ActivityCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.activity_type, List(&self.input))?;
-        if self.queue != crate::run_event::DEFAULT_QUEUE {
+        if self.queue != crate::activity::DEFAULT_QUEUE {
             write!(f, " queue={}", self.queue)?;
         }
         write!(f, "{}", self.options)

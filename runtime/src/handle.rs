@@ -1,5 +1,5 @@
 use crate::inbox::{Inbox, Message, Rejected};
-use crate::partition::Ending;
+use crate::shell::Ending;
 use crate::{Clock, Config, Error, StoreSource};
 use antiphon_engine::{Reply, RequestError, RunOutcome, StartRequest, Stats, Target, WorkerView};
 use antiphon_history::{Payload, RunId};

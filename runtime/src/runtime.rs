@@ -1,5 +1,5 @@
 use crate::inbox::{Inbox, Message};
-use crate::partition::{Ending, Shell};
+use crate::shell::{Ending, Shell};
 use crate::{Clock, Config, Handle, StartError, StoreSource, Worker};
 use antiphon_engine::Programs;
 use std::collections::BTreeMap;

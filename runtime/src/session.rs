@@ -1,60 +1,24 @@
-//! The partition's thread: takes all waiting messages, steps the engine, hands over one batch at a time.
+//! One opening of the store: takes all waiting messages, steps the engine, hands over one batch at a time.
 
-use crate::inbox::{Inbox, Message};
+use crate::StartError;
+use crate::inbox::Message;
 use crate::keeper::Keeper;
 use crate::release::Release;
+use crate::shell::Shell;
 use crate::writer::{self, Progress, Work};
-use crate::{Clock, Config, StartError, StoreSource, Worker};
 use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Reply, ReplyTo};
 use antiphon_history::{Timestamp, WorkflowKey};
-use antiphon_recorder::{Error as StoreError, ErrorKind, Reader, Store};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use antiphon_recorder::{Error as StoreError, Reader, Store};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Everything that outlives a store: it is opened again after a failure.
-pub(crate) struct Shell {
-    pub(crate) source: Arc<dyn StoreSource>,
-    pub(crate) programs: Programs,
-    pub(crate) config: Config,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) inbox: Arc<Inbox>,
-    pub(crate) full: Arc<AtomicBool>,
-    pub(crate) ending: Ending,
-    pub(crate) workers: BTreeMap<String, Arc<dyn Worker>>,
-    pub(crate) allow_unknown_workflows: bool,
-}
-
-/// Shuts the inbox when dropped. Dropping what is left in it tells its callers; from then on the closed inbox does.
-struct Door(Arc<Inbox>);
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        drop(self.0.close());
-    }
-}
-
-/// Why an engine ended by itself, for everybody who asks it something afterwards.
-#[derive(Clone, Default)]
-pub(crate) struct Ending(Arc<OnceLock<Arc<StoreError>>>);
-
-impl Ending {
-    fn set(&self, error: StoreError) {
-        // The first cause is the one that counts.
-        let _ = self.0.set(Arc::new(error));
-    }
-
-    pub(crate) fn get(&self) -> Option<Arc<StoreError>> {
-        self.0.get().cloned()
-    }
-}
-
 /// Why a store was left.
-enum Left {
+pub(crate) enum Left {
     Stopped,
     Failed(StoreError),
     /// The writer's thread ended without a word: it panicked. What the log holds is unknown.
@@ -64,84 +28,8 @@ enum Left {
 /// Most parked runs that one look at the clock brings into memory.
 const DUE_AT_ONCE: usize = 256;
 
-impl Shell {
-    /// Runs until it is stopped. `started` learns how the first opening went; later failures are retried, unless they
-    /// say that the store is damaged or taken: then the thread ends and every request is told that the engine stopped.
-    pub(crate) fn run(mut self, started: SyncSender<Result<(), StartError>>) {
-        // However this thread ends, its door is shut behind it: callers are told instead of waiting for ever.
-        let _door = Door(Arc::clone(&self.inbox));
-        let mut started = Some(started);
-        let first_wait_ms = self.config.reopen_first_ms;
-        let mut wait_ms = first_wait_ms;
-        loop {
-            let failure = match Session::open(&mut self) {
-                Ok(session) => {
-                    wait_ms = first_wait_ms;
-                    if let Some(started) = started.take() {
-                        let _ = started.send(Ok(()));
-                    }
-                    match session.run() {
-                        Left::Stopped => break,
-                        Left::Failed(error) => Some(error),
-                        Left::WriterGone => None,
-                    }
-                }
-                Err(error) => match (started.take(), error) {
-                    (Some(started), error) => {
-                        let _ = started.send(Err(error));
-                        break;
-                    }
-                    (None, StartError::Store(error)) => Some(error),
-                    (None, _) => break,
-                },
-            };
-            if let Some(error) = failure {
-                match error.kind() {
-                    // Nothing that waiting could mend, and going on could do harm.
-                    ErrorKind::Corrupt | ErrorKind::Fenced => {
-                        self.ending.set(error);
-                        break;
-                    }
-                    ErrorKind::Full => self.source.release_ballast(),
-                    _ => {}
-                }
-            }
-            if self.refuse_for(wait_ms) {
-                break;
-            }
-            wait_ms = (wait_ms * 2).min(self.config.reopen_max_ms);
-        }
-    }
-
-    /// Waits before the store is opened again. Requests that come meanwhile are dropped, which tells their callers to
-    /// repeat them. True if the wait ended because the engine is to stop.
-    fn refuse_for(&mut self, wait_ms: u64) -> bool {
-        let until = std::time::Instant::now() + Duration::from_millis(wait_ms);
-        let mut messages = Vec::new();
-        loop {
-            let left = until.saturating_duration_since(std::time::Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            self.inbox.take(&mut messages, Some(left));
-            for message in messages.drain(..) {
-                match message {
-                    Message::Stop => return true,
-                    Message::WorkerJoined(worker) => {
-                        self.workers.insert(worker.spec().name, worker);
-                    }
-                    Message::WorkerLeft { name } => {
-                        self.workers.remove(&name);
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-}
-
 /// A partition on an open store.
-struct Session<'a> {
+pub(crate) struct Session<'a> {
     shell: &'a mut Shell,
     partition: Partition,
     reader: Box<dyn Reader>,
@@ -165,7 +53,7 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn open(shell: &'a mut Shell) -> Result<Session<'a>, StartError> {
+    pub(crate) fn open(shell: &'a mut Shell) -> Result<Session<'a>, StartError> {
         let Store { id, log, archive, mut reader, anchor, space, checkpoint, guard } = shell.source.open()?;
         let tip = log.tip();
         let origin = Origin {
@@ -226,7 +114,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn run(mut self) -> Left {
+    pub(crate) fn run(mut self) -> Left {
         let left = self.serve();
         // Closing the writer's door ends it after the batch it has; its end closes the keeper's, which folds what is
         // left and writes the anchor.
