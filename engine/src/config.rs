@@ -12,6 +12,9 @@ pub struct Config {
     pub live_runs_max: usize,
     /// A batch that has grown to this many bytes is closed before further input is taken.
     pub segment_bytes: usize,
+    /// A workflow that asks for more than about this many bytes in one turn is blocked: a turn is durable as a whole, and a
+    /// segment has a bound (`history::limits::SEGMENT_MAX_BYTES`).
+    pub turn_bytes_max: usize,
     /// Heartbeat details are written at most this often per leg, in milliseconds; in between they are kept in memory.
     pub heartbeat_record_ms: u64,
     /// Polls of one workflow within one turn before it is blocked as spinning.
@@ -26,6 +29,8 @@ impl Default for Config {
             live_runs_max: 100_000,
             // A 1 MiB append costs about ten times a small one; larger groups only lengthen the wait of all in them.
             segment_bytes: 1024 * 1024,
+            // A quarter of a segment: the conversations that a turn opens take up to twice its own bytes.
+            turn_bytes_max: 16 * 1024 * 1024,
             heartbeat_record_ms: 10_000,
             // A workflow that yields to itself a few times is odd but fine; a thousand times in one turn is a loop.
             polls_max: 1_000,

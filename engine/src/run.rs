@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 pub(crate) struct Run {
     pub(crate) state: RunState,
     driver: Option<Driver>,
+    turn_bytes_max: usize,
     /// The segment that holds the run's latest event.
     pub(crate) last_segment: u64,
     /// When the run last took something in.
@@ -28,23 +29,23 @@ impl Run {
         let driver = programs
             .get(&state.started.workflow_type)
             .map(|program| Driver::new(program.as_ref(), &state.started, config));
-        Run { state, driver, last_segment: 0, touched_at: Timestamp::default() }
+        Run { state, driver, turn_bytes_max: config.turn_bytes_max, last_segment: 0, touched_at: Timestamp::default() }
     }
 
     /// Applies an arrival that has been folded already. Returns what the workflow asks now, or the block that it ran
     /// into; either is to be appended behind the arrival.
     pub(crate) fn take_in(&mut self, arrival: &RunEvent, at: Timestamp) -> Vec<RunEvent> {
         let Some(driver) = &mut self.driver else { return Vec::new() };
-        match driver.apply(arrival, at) {
-            TurnEnd::Waiting => driver.take_commands(),
-            TurnEnd::Ended => {
-                let commands = driver.take_commands();
-                self.driver = None;
+        match live_turn(driver, arrival, at, self.turn_bytes_max) {
+            Ok((commands, ended)) => {
+                if ended {
+                    self.driver = None;
+                }
                 commands
             }
-            TurnEnd::Halted(reason) => {
+            Err(reason) => {
                 self.driver = None;
-                vec![RunEvent::Blocked(Box::new(Blocked { reason, held: 1 }))]
+                vec![RunEvent::Blocked(Box::new(Blocked { reason: *reason, held: 1 }))]
             }
         }
     }
@@ -52,12 +53,18 @@ impl Run {
     /// Brings a run back: folds its records, then replays its code along the run stream. Reads nothing else.
     pub(crate) fn resume(recorded: &Recorded, programs: &Programs, config: &Config) -> Result<Resumed, StateError> {
         let state = fold(recorded)?;
-        let mut run = Run { state, driver: None, last_segment: 0, touched_at: recorded.row.updated_at };
+        let mut run = Run {
+            state,
+            driver: None,
+            turn_bytes_max: config.turn_bytes_max,
+            last_segment: 0,
+            touched_at: recorded.row.updated_at,
+        };
         let mut events = Vec::new();
         if !run.state.status.is_closed() {
             let resumption = Replayer::run(recorded.run_stream(), programs, config, Frontier::TurnEnd);
             match resumption {
-                Ok(replayed) => (run.driver, events) = replayed.go_on(),
+                Ok(replayed) => (run.driver, events) = replayed.go_on(config.turn_bytes_max),
                 // A block that is on record already is not written again: the run must not grow by being looked at.
                 Err(_) if run.state.status == RunStatus::Blocked => {}
                 Err(reason) => events.push(RunEvent::Blocked(Box::new(Blocked { reason: *reason, held: 0 }))),
@@ -65,6 +72,32 @@ impl Run {
         }
         Ok(Resumed { run, events })
     }
+}
+
+/// Applies one arrival to code that is live. Returns what it asks and whether it has ended, or why it cannot go on; then
+/// nothing of the turn counts.
+fn live_turn(
+    driver: &mut Driver,
+    arrival: &RunEvent,
+    at: Timestamp,
+    bytes_max: usize,
+) -> Result<(Vec<RunEvent>, bool), Box<BlockedReason>> {
+    let end = driver.apply(arrival, at);
+    let commands = driver.take_commands();
+    let bytes: u64 = commands.iter().map(command_bytes).sum();
+    match end {
+        TurnEnd::Halted(reason) => Err(Box::new(reason)),
+        _ if bytes > bytes_max as u64 => Err(Box::new(BlockedReason::Oversized { bytes, max: bytes_max as u64 })),
+        TurnEnd::Waiting => Ok((commands, false)),
+        TurnEnd::Ended => Ok((commands, true)),
+    }
+}
+
+/// About what a command takes on record, besides its payloads: names, options, place in the source.
+const COMMAND_BYTES: u64 = 128;
+
+fn command_bytes(command: &RunEvent) -> u64 {
+    COMMAND_BYTES + command.payloads().into_iter().map(|payload| payload.len()).sum::<u64>()
 }
 
 /// Folds all records of a run.
@@ -178,30 +211,28 @@ impl Replayer {
 
     /// Ends the replay and goes live: takes in what a block had held back. Returns the code, if it can go on, and the
     /// events to append.
-    fn go_on(mut self) -> (Option<Driver>, Vec<RunEvent>) {
+    fn go_on(mut self, bytes_max: usize) -> (Option<Driver>, Vec<RunEvent>) {
+        self.driver.go_live();
         if !self.blocked && self.held.is_empty() {
-            self.driver.go_live();
             return (Some(self.driver), Vec::new());
         }
-        self.driver.go_live();
         let mut events = vec![RunEvent::Unblocked];
-        let mut taken = 0;
         while let Some((arrival, time)) = self.held.pop_front() {
-            match self.driver.apply(&arrival, time) {
-                TurnEnd::Waiting => events.extend(self.driver.take_commands()),
-                TurnEnd::Ended => {
-                    events.extend(self.driver.take_commands());
-                    return (None, events);
+            match live_turn(&mut self.driver, &arrival, time, bytes_max) {
+                Ok((commands, ended)) => {
+                    events.extend(commands);
+                    if ended {
+                        return (None, events);
+                    }
                 }
                 // Still broken at the same place: nothing is appended, the record already says so.
-                TurnEnd::Halted(_) if taken == 0 => return (None, Vec::new()),
-                TurnEnd::Halted(reason) => {
+                Err(_) if events.len() == 1 => return (None, Vec::new()),
+                Err(reason) => {
                     let held = u32::try_from(self.held.len() + 1).unwrap_or(u32::MAX);
-                    events.push(RunEvent::Blocked(Box::new(Blocked { reason, held })));
+                    events.push(RunEvent::Blocked(Box::new(Blocked { reason: *reason, held })));
                     return (None, events);
                 }
             }
-            taken += 1;
         }
         (Some(self.driver), events)
     }

@@ -58,6 +58,16 @@ pub enum BlockedReason {
         #[serde(rename = "s", default, skip_serializing_if = "Site::is_unknown")]
         site: Site,
     },
+    /// The workflow asked for more in one turn than can be made durable at once.
+    #[serde(rename = "ov")]
+    Oversized {
+        /// About how many bytes its commands would take.
+        #[serde(rename = "n")]
+        bytes: u64,
+        /// The bound.
+        #[serde(rename = "x")]
+        max: u64,
+    },
     /// This binary has no code for the workflow type.
     #[serde(rename = "uw")]
     UnknownWorkflow {

@@ -279,6 +279,11 @@ impl BlockedReason {
             BlockedReason::Undecodable { message, site } => {
                 format!("cannot read a recorded value at {site}: {message}")
             }
+            BlockedReason::Oversized { bytes, max } => {
+                format!(
+                    "asks for {bytes} bytes of work at once, over the limit of {max}: ask for less before each await"
+                )
+            }
             BlockedReason::UnknownWorkflow { workflow_type } => {
                 format!("this program has no workflow {workflow_type:?}")
             }

@@ -433,6 +433,26 @@ fn a_workflow_that_wakes_itself_for_ever_is_blocked_and_others_go_on() {
 }
 
 #[test]
+fn a_workflow_that_asks_for_too_much_at_once_is_blocked_and_others_go_on() {
+    fn greedy(context: Context, _: Vec<Payload>) -> RunFuture {
+        Box::pin(async move {
+            let mut calls: Vec<_> = (0..200_000).map(|_| context.activity(call("echo", "1"))).collect();
+            calls.iter_mut().for_each(|call| call.start());
+            calls.remove(0).await;
+            done("0")
+        })
+    }
+    let mut world = World::new(&[("greedy", greedy), ("race", race)], vec![worker("w", &["echo"], 1)]);
+    world.start("a", "greedy", "0");
+    let text = world.text(1);
+    assert!(text.ends_with("over the limit of 16777216: ask for less before each await"), "{text}");
+    assert_eq!(text.lines().count(), 2, "nothing of the turn counts");
+    world.start("b", "race", "0");
+    world.signal("b", "go", "1", None);
+    assert!(matches!(world.ended("b"), Some(Reply::Ended { .. })));
+}
+
+#[test]
 fn engine_time_never_runs_backwards_and_a_leap_fires_each_timer_once() {
     let mut world = World::new(&[("race", race)], vec![]);
     world.start("a", "race", "0");

@@ -7,7 +7,7 @@ use crate::release::Release;
 use crate::shell::Shell;
 use crate::writer::{self, Progress, Work};
 use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Reply, ReplyTo};
-use antiphon_history::{Timestamp, WorkflowKey};
+use antiphon_history::{RunKey, Timestamp, WorkflowKey};
 use antiphon_recorder::{Error as StoreError, Reader, Store};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub(crate) struct Session<'a> {
     writer_gone: bool,
     /// No more than what is decided already will be written.
     stopping: bool,
+    /// Runs that need care and are not in memory yet.
+    loading: VecDeque<RunKey>,
     /// When a run that is not in memory is next due.
     cold_due: Option<Timestamp>,
     threads: Vec<JoinHandle<()>>,
@@ -72,7 +74,12 @@ impl<'a> Session<'a> {
         for worker in shell.workers.values() {
             partition.step(Input::WorkerJoined(worker.spec()), shell.clock.now());
         }
-        for run in reader.needs_loading()? {
+        let mut loading: VecDeque<RunKey> = reader.needs_loading()?.into();
+        // As many as fit into one batch now, so that a damaged one keeps the engine from starting; the rest, if there are
+        // so many, as batches become durable.
+        while !partition.is_full()
+            && let Some(run) = loading.pop_front()
+        {
             if let Some(history) = reader.history(run)? {
                 partition.load(&history, shell.clock.now())?;
             }
@@ -107,6 +114,7 @@ impl<'a> Session<'a> {
             busy: false,
             writer_gone: false,
             stopping: false,
+            loading,
             cold_due: Some(Timestamp(i64::MIN)),
             threads: vec![writer, keeper],
             progress,
@@ -139,6 +147,7 @@ impl<'a> Session<'a> {
             if self.stopping && !self.busy && !self.partition.has_work() {
                 return Ok(Left::Stopped);
             }
+            self.bring_back_waiting()?;
             self.bring_back_due()?;
             // A full batch waits for the writer: stepping on would only make it larger.
             let stalled = self.busy && self.partition.is_full();
@@ -191,6 +200,7 @@ impl<'a> Session<'a> {
 
     fn can_skip(&self) -> bool {
         !self.shell.clock.runs()
+            && self.loading.is_empty()
             && !self.busy
             && !self.partition.has_work()
             && self.partition.has_waiters()
@@ -290,12 +300,23 @@ impl<'a> Session<'a> {
         self.load(row.key)
     }
 
-    fn load(&mut self, run: antiphon_history::RunKey) -> Result<(), StoreError> {
+    fn load(&mut self, run: RunKey) -> Result<(), StoreError> {
         if let Some(history) = self.reader.history(run)? {
             self.partition.load(&history, self.shell.clock.now()).map_err(|error| match error {
                 LoadError::History(_) | LoadError::Fold { .. } => StoreError::damaged_run(run, error.to_string()),
             })?;
         }
+        Ok(())
+    }
+
+    /// Goes on bringing back the runs that need care, as far as the open batch has room.
+    fn bring_back_waiting(&mut self) -> Result<(), StoreError> {
+        while !self.partition.is_full()
+            && let Some(run) = self.loading.pop_front()
+        {
+            self.load(run)?;
+        }
+        self.flush();
         Ok(())
     }
 

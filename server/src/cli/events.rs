@@ -214,6 +214,9 @@ pub(super) fn blocked(reason: &BlockedReason) -> Json {
         }
         BlockedReason::ForeignAwait { after } => vec![("kind", "foreign_await".into()), ("site", site(after))],
         BlockedReason::Spinning { polls } => vec![("kind", "spinning".into()), ("polls", (*polls).into())],
+        BlockedReason::Oversized { bytes, max } => {
+            vec![("kind", "oversized".into()), ("bytes", (*bytes).into()), ("max", (*max).into())]
+        }
         BlockedReason::Undecodable { message, site: asked_at } => {
             vec![("kind", "undecodable".into()), ("message", message.as_str().into()), ("site", site(asked_at))]
         }
