@@ -12,8 +12,6 @@ pub struct Config {
     /// The anchor is written at most this often, in milliseconds: what a cut tail of the log can hide without being
     /// found at open.
     pub anchor_every_ms: u64,
-    /// New runs are refused while the store's volume has less free space than this, in bytes; cancels and ends go on.
-    pub min_free_bytes: u64,
     /// The first wait before a store that failed is opened again, in milliseconds; it doubles up to `reopen_max_ms`.
     pub reopen_first_ms: u64,
     /// The longest wait before a store that failed is opened again, in milliseconds.
@@ -29,7 +27,6 @@ impl Default for Config {
             backlog_segments: 1_024,
             archive_every_ms: 200,
             anchor_every_ms: 100,
-            min_free_bytes: 16 * 1024 * 1024,
             reopen_first_ms: 50,
             reopen_max_ms: 5_000,
         }

@@ -85,7 +85,7 @@ impl Keeper {
     }
 
     fn watch_space(&mut self) -> Result<(), Error> {
-        let full = self.space.free_bytes()? < self.config.min_free_bytes;
+        let full = self.space.is_low()?;
         if self.full.swap(full, Ordering::Relaxed) && !full {
             self.space.restore_ballast()?;
         }

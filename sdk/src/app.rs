@@ -193,6 +193,13 @@ impl Builder {
         self
     }
 
+    /// Refuses new runs while the store's volume has less free space than this. Default: 64 MiB. Runs that are under way,
+    /// cancels and ends go on, with a ballast file to give up at the very brim.
+    pub fn min_free_bytes(mut self, bytes: u64) -> Builder {
+        self.options.min_free_bytes = bytes;
+        self
+    }
+
     /// Opens a store whose log is behind its anchor: accepts that acknowledged work is lost. See A0007.
     pub fn accept_loss(mut self) -> Builder {
         self.options.accept_loss = true;
