@@ -4,13 +4,13 @@
 use antiphon_conversation::{Answer, Request};
 use antiphon_engine::{IdReuse, RunOutcome, StartRequest, Target, WorkerSpec};
 use antiphon_history::{
-    ConversationEvent, ConversationKey, Events, HistoryFile, Record, RunEvent, RunStatus, WorkflowKey,
+    ConversationEvent, ConversationKey, Events, HistoryFile, Record, RunEvent, RunStatus, Timestamp, WorkflowKey,
 };
 use antiphon_recorder::Filter;
 use antiphon_recorder::memory::{FailKind, MemoryStore};
 use antiphon_replay_tests::programs::{ACTIVITIES, today};
 use antiphon_replay_tests::world::{json, worker};
-use antiphon_runtime::{Config, Error, MemorySource, Responder, Runtime, SystemClock, Worker};
+use antiphon_runtime::{Clock, Config, Error, ManualClock, MemorySource, Responder, Runtime, SystemClock, Worker};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -221,4 +221,30 @@ async fn everything_acknowledged_is_there_after_a_stop_and_the_archive_has_it_al
     assert_eq!(opened.archive.watermark().segment, opened.log.tip().id);
     let rows = store.snapshot().unwrap().list(&Filter { limit: 1_000, ..Filter::default() }).unwrap();
     assert_eq!(rows.len(), 50);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_between_two_starts_holds_no_timer_up() {
+    let store = MemoryStore::new([8; 16]);
+    let open = |clock: &Arc<ManualClock>| {
+        let (source, clock) = (Arc::new(MemorySource(store.clone())), Arc::clone(clock) as Arc<dyn Clock>);
+        Runtime::start(source, today(), Vec::new(), clock, Config::default(), false).unwrap()
+    };
+    let status = || store.snapshot().unwrap().find(&WorkflowKey::new("parcel").unwrap()).unwrap().unwrap().status;
+    let before = open(&Arc::new(ManualClock::new(Timestamp(1_000_000_000))));
+    let parcel = StartRequest { workflow_type: "parcel".into(), input: vec![], ..request("parcel") };
+    before.handle().start(parcel).await.unwrap();
+    before.stop();
+
+    let clock = Arc::new(ManualClock::new(Timestamp(5)));
+    let after = open(&clock);
+    clock.advance_ms(47 * 3_600_000);
+    after.handle().look();
+    after.handle().status().await.unwrap();
+    assert_eq!(status(), RunStatus::Running);
+    clock.advance_ms(3_600_000);
+    after.handle().look();
+    let ended = after.handle().wait(target("parcel")).await.unwrap();
+    assert!(matches!(ended.1, RunOutcome::Completed { .. }));
+    assert_eq!(clock.now(), Timestamp(5 + 48 * 3_600_000), "nothing had to skip ahead for it");
 }

@@ -38,6 +38,8 @@ pub(crate) struct Session<'a> {
     callers: HashMap<ReplyTo, oneshot::Sender<Reply>>,
     next_caller: u64,
     work: Option<SyncSender<Work>>,
+    /// How far the record is ahead of the clock.
+    ahead_ms: u64,
     /// A batch is with the writer.
     busy: bool,
     /// The writer took no batch any more.
@@ -65,6 +67,10 @@ impl<'a> Session<'a> {
             last_run: reader.last_run_key()?,
             now: shell.clock.now().max(tip.at),
         };
+        // A clock that was set back between two starts must not stand still until it has caught up: time goes on from the
+        // latest recorded moment.
+        let ahead_ms = tip.at.since_ms(shell.clock.now());
+        let now = || shell.clock.now().plus_ms(ahead_ms);
         if !shell.allow_unknown_workflows {
             refuse_missing(&shell.programs, reader.as_mut())?;
         }
@@ -72,7 +78,7 @@ impl<'a> Session<'a> {
         let mut partition = Partition::new(shell.config.engine, shell.programs.clone(), origin);
         // Workers first: what is taken up from the record can then leave in the same batch.
         for worker in shell.workers.values() {
-            partition.step(Input::WorkerJoined(worker.spec()), shell.clock.now());
+            partition.step(Input::WorkerJoined(worker.spec()), now());
         }
         let mut loading: VecDeque<RunKey> = reader.needs_loading()?.into();
         // As many as fit into one batch now, so that a damaged one keeps the engine from starting; the rest, if there are
@@ -81,7 +87,7 @@ impl<'a> Session<'a> {
             && let Some(run) = loading.pop_front()
         {
             if let Some(history) = reader.history(run)? {
-                partition.load(&history, shell.clock.now())?;
+                partition.load(&history, now())?;
             }
         }
 
@@ -111,6 +117,7 @@ impl<'a> Session<'a> {
             callers: HashMap::new(),
             next_caller: 0,
             work: Some(work),
+            ahead_ms,
             busy: false,
             writer_gone: false,
             stopping: false,
@@ -179,8 +186,18 @@ impl<'a> Session<'a> {
                     self.flush();
                 }
             }
-            self.partition.step(Input::Tick, self.shell.clock.now());
+            self.partition.step(Input::Tick, self.now());
         }
+    }
+
+    /// Engine time: the clock, never before what was recorded when the store was opened.
+    fn now(&self) -> Timestamp {
+        self.shell.clock.now().plus_ms(self.ahead_ms)
+    }
+
+    /// The clock's own time at a moment of the engine's.
+    fn on_clock(&self, at: Timestamp) -> Timestamp {
+        Timestamp(at.0.saturating_sub_unsigned(self.ahead_ms))
     }
 
     /// How long to sleep: until the next deadline of a run in memory or in the store. `None`: until a message comes.
@@ -194,7 +211,7 @@ impl<'a> Session<'a> {
         }
         // Invariant 9: even with every wake-up lost the thread looks again within a second.
         let longest = Duration::from_secs(1);
-        let wait = next.map(|next| Duration::from_millis(next.since_ms(self.shell.clock.now())));
+        let wait = next.map(|next| Duration::from_millis(next.since_ms(self.now())));
         Some(wait.unwrap_or(longest).min(longest))
     }
 
@@ -210,8 +227,10 @@ impl<'a> Session<'a> {
     fn skip_time(&mut self) -> bool {
         let next = [self.partition.next_deadline(), self.cold_due].into_iter().flatten().min();
         match next {
-            Some(next) if self.can_skip() && self.shell.inbox.is_empty() && self.shell.clock.skip_to(next) => {
-                self.partition.step(Input::Tick, self.shell.clock.now());
+            Some(next)
+                if self.can_skip() && self.shell.inbox.is_empty() && self.shell.clock.skip_to(self.on_clock(next)) =>
+            {
+                self.partition.step(Input::Tick, self.now());
                 true
             }
             _ => false,
@@ -219,7 +238,7 @@ impl<'a> Session<'a> {
     }
 
     fn handle(&mut self, message: Message) -> Result<(), StoreError> {
-        let now = self.shell.clock.now();
+        let now = self.now();
         let input = match message {
             Message::Start(request, caller) => {
                 self.bring_in(&request.workflow)?;
@@ -287,7 +306,7 @@ impl<'a> Session<'a> {
             self.callers.iter().filter(|(_, sender)| sender.is_closed()).map(|(to, _)| *to).collect();
         for to in gone {
             self.callers.remove(&to);
-            self.partition.step(Input::Forget(to), self.shell.clock.now());
+            self.partition.step(Input::Forget(to), self.now());
         }
     }
 
@@ -302,7 +321,7 @@ impl<'a> Session<'a> {
 
     fn load(&mut self, run: RunKey) -> Result<(), StoreError> {
         if let Some(history) = self.reader.history(run)? {
-            self.partition.load(&history, self.shell.clock.now()).map_err(|error| match error {
+            self.partition.load(&history, self.now()).map_err(|error| match error {
                 LoadError::History(_) | LoadError::Fold { .. } => StoreError::damaged_run(run, error.to_string()),
             })?;
         }
@@ -322,7 +341,7 @@ impl<'a> Session<'a> {
 
     /// Brings back runs that wait in the store and whose timer is due.
     fn bring_back_due(&mut self) -> Result<(), StoreError> {
-        let now = self.shell.clock.now();
+        let now = self.now();
         if self.cold_due.is_none_or(|due| due > now) {
             return Ok(());
         }
