@@ -79,6 +79,12 @@ pub async fn parcel(ctx: WorkflowContext<'_>) -> antiphon::Result<String, Never>
     Ok(packed.map_or_else(|| "never packed".to_owned(), |by| format!("packed by {by}")))
 }
 
+/// Waits for a signal, for ever.
+#[workflow]
+pub async fn told(ctx: WorkflowContext<'_>) -> antiphon::Result<String, Never> {
+    Ok(ctx.signal::<String>("tell").await)
+}
+
 /// Five echoes at once, joined, then one more.
 #[workflow]
 pub async fn fan(ctx: WorkflowContext<'_>, n: u32) -> antiphon::Result<Vec<String>, CallError<Never>> {
@@ -158,16 +164,28 @@ pub mod after {
 
 /// The workflows as they are today.
 pub fn today() -> Programs {
-    everything_but_twice().workflow(before::twice).programs().expect("each name is given once")
+    register(Antiphon::test()).programs().expect("each name is given once")
+}
+
+/// Registers today's workflows and activities.
+pub fn register(builder: antiphon::Builder) -> antiphon::Builder {
+    everything_but_twice(builder).workflow(before::twice).activity(echo).activity(charge).activity(refund)
 }
 
 /// The workflows with the change that runs on record cannot follow.
 pub fn changed() -> Programs {
-    everything_but_twice().workflow(after::twice).programs().expect("each name is given once")
+    everything_but_twice(Antiphon::test()).workflow(after::twice).programs().expect("each name is given once")
 }
 
-fn everything_but_twice() -> antiphon::Builder {
-    Antiphon::test().workflow(one).workflow(guarded).workflow(parcel).workflow(fan).workflow(order).workflow(outside)
+fn everything_but_twice(builder: antiphon::Builder) -> antiphon::Builder {
+    builder
+        .workflow(one)
+        .workflow(guarded)
+        .workflow(parcel)
+        .workflow(fan)
+        .workflow(order)
+        .workflow(outside)
+        .workflow(told)
 }
 
 /// The names of all activities, for workers made by hand.

@@ -1,13 +1,22 @@
-//! Records the histories of `fixtures/histories/v1` that are not there yet. Existing files are never touched.
+//! Records what `fixtures/` lacks: the histories of `histories/v1` and the store of `stores/v1`. Existing files are never
+//! touched.
 //!
 //! Run from the root of the repository: `cargo run -p antiphon-replay-tests --bin record-fixtures`.
 
-use antiphon_replay_tests::{scenarios, world};
+use antiphon::Antiphon;
+use antiphon_replay_tests::{programs, scenarios, world};
+use std::error::Error;
 use std::path::Path;
 
-fn main() -> std::io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/histories/v1");
-    std::fs::create_dir_all(&folder)?;
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+    histories(&fixtures.join("histories/v1"))?;
+    store(&fixtures.join("stores/v1")).await
+}
+
+fn histories(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
     for scenario in scenarios::ALL {
         let file = folder.join(format!("{}.history", scenario.name));
         if file.exists() {
@@ -19,5 +28,31 @@ fn main() -> std::io::Result<()> {
         std::fs::write(folder.join(format!("{}.txt", scenario.name)), world::text(&history) + "\n")?;
         println!("recorded  {}", scenario.name);
     }
+    Ok(())
+}
+
+/// A store with a run of each fate, as this version leaves it behind.
+async fn store(folder: &Path) -> Result<(), Box<dyn Error>> {
+    if folder.exists() {
+        println!("kept      the store");
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder)?;
+    let app = programs::register(Antiphon::open(folder)).start()?;
+    app.run("completed", programs::fan(4)).await?;
+    app.run("large", programs::one("x".repeat(20_000))).await?;
+    let failed = app.run("failed", programs::order(7, 0)).await;
+    assert!(failed.is_err(), "an order over nothing is declined");
+    app.start("cancelled", programs::told()).await?.cancel("for the fixture").await?;
+    app.start("waiting", programs::told()).await?;
+    app.stop();
+    // Made again when the store is opened: a megabyte of nothing, a lock that nobody holds, an index of the log.
+    for made_again in ["ballast", "lock", "archive.db-shm", "log.db-shm"] {
+        match std::fs::remove_file(folder.join(made_again)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    println!("recorded  the store");
     Ok(())
 }
