@@ -4,6 +4,7 @@ use antiphon::{Antiphon, Filter, RunError, RunStatus};
 use clap::{Parser, Subcommand};
 use order_saga::{Order, OrderError, Packed, Shop, order, register};
 use std::error::Error;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -45,12 +46,21 @@ enum Verb {
     },
     /// Lists all orders. Works while another process has the folder.
     Show,
+    /// The commands of `antiphon` with this program's code: also `replay` and `check`. See `order record --help`.
+    #[command(disable_help_flag = true)]
+    Record {
+        /// What `antiphon` is told, such as `check order-data`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 const EXAMPLES: &str = "Examples:
   order place 7            reserves, charges, then waits for `packed`; stop it with Ctrl-C
   order packed 7           goes on where it stopped, and ships
-  order place 8 --card declined";
+  order place 8 --card declined
+  order record show order-data order-7
+  order record check order-data      would this program's code go on with every open order?";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -65,8 +75,14 @@ async fn main() -> ExitCode {
 }
 
 async fn obey(cli: &Cli) -> Result<ExitCode, Box<dyn Error>> {
-    if let Verb::Show = cli.verb {
-        return show(&cli.data);
+    match &cli.verb {
+        Verb::Show => return show(&cli.data),
+        Verb::Record { args } => {
+            let programs = register(Antiphon::open(&cli.data), Shop::that_prints()).programs()?;
+            let name = OsString::from("order record");
+            return Ok(antiphon_server::cli::run_with(programs, std::iter::once(&name).chain(args)));
+        }
+        _ => {}
     }
     let app = register(Antiphon::open(&cli.data), Shop::that_prints()).start()?;
     let code = match &cli.verb {
@@ -82,7 +98,7 @@ async fn obey(cli: &Cli) -> Result<ExitCode, Box<dyn Error>> {
             app.cancel(&workflow_id(id), "cancelled on the command line").await?;
             wait(&app, id).await?
         }
-        Verb::Show => ExitCode::SUCCESS,
+        Verb::Show | Verb::Record { .. } => ExitCode::SUCCESS,
     };
     app.stop();
     Ok(code)

@@ -83,7 +83,7 @@ pub enum Command {
 /// A binary with commands of its own puts [`View`] and [`ProgramCommand`] among its arguments (`#[command(flatten)]`) and
 /// makes one of these of them to [`execute`](ProgramCli::execute).
 #[derive(Debug, Parser)]
-#[command(name = "antiphon", version, about = ABOUT_WITH_CODE, after_help = ABOUT_EXITS, arg_required_else_help = true)]
+#[command(name = "antiphon", version, about = ABOUT_WITH_CODE, long_about = ABOUT_WITH_CODE, after_help = ABOUT_EXITS, arg_required_else_help = true)]
 pub struct ProgramCli {
     /// How things are printed.
     #[command(flatten)]
