@@ -262,9 +262,14 @@ impl World {
             self.step(Input::WorkerJoined(spec));
         }
         for history in runs.values() {
-            self.partition.load(history, Timestamp(self.now)).expect("what the engine wrote loads again");
-            self.flush();
+            self.load(history);
         }
+    }
+
+    /// Brings a run into memory, as the runtime does before something arrives for it.
+    pub fn load(&mut self, history: &HistoryFile) {
+        self.partition.load(history, Timestamp(self.now)).expect("what the engine wrote loads again");
+        self.flush();
     }
 
     /// The histories of all runs.

@@ -1,7 +1,7 @@
 use crate::call::activity_call;
 use crate::options::{CallOptions, call_builder};
 use crate::outcome::result_of;
-use crate::value::{EncodeError, decode, encode};
+use crate::value::{DecodeError, EncodeError, decode, encode};
 use crate::{ActivityDefinition, Call, CallError, CallRefused};
 use antiphon_engine::{ActivityWait, Context};
 use antiphon_history::{Payload, RunId, Site, Timestamp};
@@ -215,8 +215,12 @@ impl<D: ActivityDefinition> Future for PendingCall<'_, D> {
         }
         let Poll::Ready(outcome) = Pin::new(&mut this.wait).poll(polling) else { return Poll::Pending };
         match result_of::<D>(&outcome) {
-            Err(CallError::Refused(problem)) => {
-                // Deploying code that can read the value mends this; an error would only make the workflow diverge.
+            // Deploying code that can read the value mends this; an error would only make the workflow diverge. A failure
+            // without a value (a result over the limit, an argument that the body could not read) is no such case: it is
+            // the outcome, and the workflow is told.
+            Err(CallError::Refused(CallRefused::Undecodable(problem)))
+                if !matches!(problem, DecodeError::Absent { .. }) =>
+            {
                 this.context.block_undecodable(problem.to_string(), this.site.clone());
                 Poll::Pending
             }

@@ -316,6 +316,26 @@ async fn an_exported_history_replays_in_a_test_and_changed_code_is_told_where() 
     }
 }
 
+#[activity]
+async fn huge(_act: ActivityContext) -> Result<String, Never> {
+    Ok("x".repeat(3_000_000))
+}
+
+#[workflow]
+async fn asking_too_much(ctx: WorkflowContext<'_>) -> antiphon::Result<String, Never> {
+    match ctx.call(huge()).await {
+        Err(CallError::Refused(refused)) => Ok(refused.to_string()),
+        other => Ok(format!("{other:?}")),
+    }
+}
+
+#[tokio::test]
+async fn a_result_over_the_limit_is_an_error_that_the_workflow_can_handle() {
+    let app = Antiphon::test().workflow(asking_too_much).activity(huge).start().unwrap();
+    let told = app.run("a", asking_too_much()).await.unwrap();
+    assert!(told.contains("[A0015]"), "{told}");
+}
+
 /// An engine that lets go of waiting runs as soon as the archive has them.
 fn forgetful() -> antiphon::Config {
     let mut config = antiphon::Config { archive_every_ms: 1, ..antiphon::Config::default() };
