@@ -39,7 +39,7 @@ pub enum Input {
     },
     /// Somebody no longer waits for an answer.
     Forget(ReplyTo),
-    /// A worker can take requests from now on.
+    /// A worker can take requests from now on. If one of its name is there already, that one is gone and its legs are lost.
     WorkerJoined(WorkerSpec),
     /// A worker is gone; its legs are lost.
     WorkerLeft {

@@ -80,6 +80,18 @@ fn a_lost_worker_ends_the_leg_and_another_takes_the_same_request() {
     assert!(text.contains("(\"completed (\"hello\")\")"), "{text}");
 }
 
+// Found by random lives: the legs of the earlier one were forgotten, and waited for ever.
+#[test]
+fn a_worker_that_joins_again_under_its_name_has_lost_what_it_had() {
+    let mut world = World::new(&[("one", one)], vec![worker("w1", &["echo"], 1)]);
+    world.start("a", "one", "0");
+    world.step(Input::WorkerJoined(worker("w1", &["echo"], 1)));
+    assert!(world.text(1).contains("Exited leg=1 the worker left"), "{}", world.text(1));
+    world.sent.remove(0);
+    world.pass(1_000);
+    assert_eq!(world.sent[0].1.leg, 2, "the request goes out again");
+}
+
 #[test]
 fn a_panic_moves_to_another_worker_and_the_record_says_who_was_left_out() {
     let mut world = World::new(&[("one", one)], vec![worker("w1", &["echo"], 1), worker("w2", &["echo"], 1)]);

@@ -150,7 +150,11 @@ impl Partition {
             Input::Cancel { target, reason, reply } => self.cancel(&target, reason, reply),
             Input::Wait { target, reply } => self.wait(&target, reply),
             Input::Forget(reply) => self.core.forget(reply),
-            Input::WorkerJoined(spec) => self.core.dispatch.join(spec),
+            Input::WorkerJoined(spec) => {
+                // A worker that joins under the name of one that is there has begun anew: what that one had is lost.
+                self.worker_left(&spec.name);
+                self.core.dispatch.join(spec);
+            }
             Input::WorkerLeft { name } => self.worker_left(&name),
             Input::Answered { conversation, leg, token, answer } => self.answered(conversation, leg, token, answer),
             Input::Heartbeat { conversation, leg, token, details } => {
