@@ -14,8 +14,8 @@
 
 use crate::Partition;
 use crate::partition::Due;
-use antiphon_conversation::{Deadlines, Phase};
-use antiphon_history::{Ordinal, RunKey};
+use antiphon_conversation::{Deadlines, Leg, Phase};
+use antiphon_history::{ConversationKey, Ordinal, RunKey};
 
 /// An invariant that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,7 +89,14 @@ impl Partition {
                             return stuck("is not in line for a worker");
                         }
                     }
-                    Phase::Queued | Phase::InDoubt => {}
+                    Phase::Queued => {}
+                    Phase::InDoubt => {
+                        let key = ConversationKey { run, ordinal, attempt: activity.attempt };
+                        let held = |leg: &Leg| self.core.dispatch.holds(&leg.worker, key, leg.number);
+                        if !activity.conversation.leg().is_some_and(held) {
+                            return stuck("no connected worker has its leg");
+                        }
+                    }
                     _ => return stuck("that phase never outlasts a step"),
                 }
                 let wanted =

@@ -215,6 +215,11 @@ impl Dispatch {
         self.workers.values_mut().any(|worker| worker.in_flight.remove(&(conversation, leg)))
     }
 
+    /// Whether the worker has the leg.
+    pub(crate) fn holds(&self, worker: &str, conversation: ConversationKey, leg: u32) -> bool {
+        self.workers.get(worker).is_some_and(|worker| worker.in_flight.contains(&(conversation, leg)))
+    }
+
     /// Whether every worker keeps to its capacity.
     pub(crate) fn within_capacity(&self) -> bool {
         self.workers.values().all(|worker| worker.in_flight.len() <= worker.spec.capacity as usize)
