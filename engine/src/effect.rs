@@ -153,4 +153,16 @@ pub enum RequestError {
         /// The run that was meant.
         expected: RunId,
     },
+    /// A0032. Only in tests: time stands still, and a run waits for an activity that nobody can take.
+    #[error(
+        "nothing can happen any more: {workflow_id:?} waits for {call}, and {reason}; register the activity, or give the call a deadline [A0032]"
+    )]
+    Stuck {
+        /// The run that waits.
+        workflow_id: String,
+        /// What it waits for.
+        call: String,
+        /// Why nobody can take it.
+        reason: String,
+    },
 }

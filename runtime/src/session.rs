@@ -203,7 +203,7 @@ impl<'a> Session<'a> {
     /// How long to sleep: until the next deadline of a run in memory or in the store. `None`: until a message comes.
     fn timeout(&self) -> Option<Duration> {
         let next = [self.partition.next_deadline(), self.cold_due].into_iter().flatten().min();
-        if self.can_skip() && next.is_some() && !self.stopping {
+        if self.can_skip() && !self.stopping && (next.is_some() || self.partition.stuck().is_some()) {
             return Some(Duration::ZERO);
         }
         if !self.shell.clock.runs() {
@@ -224,16 +224,19 @@ impl<'a> Session<'a> {
             && self.partition.stats().in_flight == 0
     }
 
+    /// Lets a clock that stands still jump to the next moment at which something happens. If there is none, whoever waits
+    /// for a run that can never go on is told.
     fn skip_time(&mut self) -> bool {
-        let next = [self.partition.next_deadline(), self.cold_due].into_iter().flatten().min();
-        match next {
-            Some(next)
-                if self.can_skip() && self.shell.inbox.is_empty() && self.shell.clock.skip_to(self.on_clock(next)) =>
-            {
+        if !self.can_skip() || !self.shell.inbox.is_empty() {
+            return false;
+        }
+        match [self.partition.next_deadline(), self.cold_due].into_iter().flatten().min() {
+            Some(next) if self.shell.clock.skip_to(self.on_clock(next)) => {
                 self.partition.step(Input::Tick, self.now());
                 true
             }
-            _ => false,
+            Some(_) => false,
+            None => self.partition.tell_stuck(),
         }
     }
 

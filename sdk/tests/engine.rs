@@ -403,6 +403,16 @@ async fn wrapped(ctx: WorkflowContext<'_>) -> antiphon::Result<(), WrappedError>
 struct WrappedError(CallError<Never>);
 
 #[tokio::test]
+async fn a_test_that_forgot_to_register_an_activity_is_told_instead_of_hanging() {
+    let app = Antiphon::test().workflow(flaking).start().unwrap();
+    let error = app.run("a", flaking(1)).await.unwrap_err().to_string();
+    assert!(
+        error.contains("flaky(1)") && error.contains("has the activity \"flaky\"") && error.contains("[A0032]"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_queue_without_workers_times_out_with_its_kind() {
     let app = Antiphon::test().workflow(wrapped).activity(hanging).state(Ran::default()).start().unwrap();
     let error = app.run("a", wrapped()).await.unwrap_err();

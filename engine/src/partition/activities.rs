@@ -1,6 +1,7 @@
 use super::{Core, Partition};
-use crate::Effect;
 use crate::run::Run;
+use crate::state::Activity;
+use crate::{Effect, RequestError};
 use antiphon_conversation::{Answer, Deadline, Deadlines, Phase, Request, Token, result_digest, retry};
 use antiphon_history::limits::{PAYLOAD_MAX_BYTES, bounded_text};
 use antiphon_history::{
@@ -86,6 +87,25 @@ impl Partition {
                 self.core.reindex(run, ordinal);
             }
         }
+    }
+
+    /// Why nothing may ever happen to some run: an attempt waits that no connected worker could take. Outside of tests
+    /// that is no error; a worker may come.
+    pub fn stuck(&self) -> Option<RequestError> {
+        self.runs.values().find_map(|run| {
+            let waits = |activity: &&Activity| activity.conversation.phase() == Phase::Queued;
+            let call = &run.state.activities.values().find(waits)?.call;
+            let reason = self.core.dispatch.nobody(call)?;
+            Some(RequestError::Stuck { workflow_id: run.state.workflow().to_string(), call: call.to_string(), reason })
+        })
+    }
+
+    /// Answers everybody who waits for a run with [`Partition::stuck`], if there is something. For drivers whose clock
+    /// stands still, as in tests: there a forgotten registration would hang for ever.
+    pub fn tell_stuck(&mut self) -> bool {
+        let Some(stuck) = self.stuck() else { return false };
+        self.core.refuse_waiters(&stuck);
+        true
     }
 
     /// Gives waiting attempts to workers with free places, oldest first.

@@ -1,7 +1,7 @@
 use super::{Core, Due};
 use crate::run::Run;
 use crate::state::Outcome;
-use crate::{Effect, Reply, ReplyTo, RunOutcome};
+use crate::{Effect, Reply, ReplyTo, RequestError, RunOutcome};
 use antiphon_conversation::{Deadlines, Phase};
 use antiphon_history::{ConversationEvent, ConversationOutcome, ExitReason, Ordinal, RunEvent, Timestamp};
 
@@ -171,6 +171,14 @@ impl Core {
             }
         };
         self.reply(to, reply);
+    }
+
+    /// Answers everybody who waits for any run with an error.
+    pub(super) fn refuse_waiters(&mut self, error: &RequestError) {
+        self.waiters.clear();
+        for (to, _) in std::mem::take(&mut self.waiting) {
+            self.reply(to, Reply::Refused(error.clone()));
+        }
     }
 
     pub(super) fn reply(&mut self, to: ReplyTo, reply: Reply) {
