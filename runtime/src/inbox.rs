@@ -66,6 +66,8 @@ pub(crate) struct Inbox {
 struct State {
     messages: Vec<Message>,
     sleeping: bool,
+    /// Requests of callers are refused; our own threads still get through.
+    refusing: bool,
     closed: bool,
 }
 
@@ -89,7 +91,7 @@ impl Inbox {
     /// Puts in a request of a caller, if fewer than `max` messages wait.
     pub(crate) fn request(&self, message: Message, max: usize) -> Result<(), Rejected> {
         let mut state = self.lock();
-        if state.closed {
+        if state.closed || state.refusing {
             return Err(Rejected::Closed);
         }
         let waiting = state.messages.len();
@@ -132,9 +134,15 @@ impl Inbox {
         self.lock().messages.is_empty()
     }
 
-    /// Whether no more messages are taken.
+    /// Refuses requests of callers from now on.
+    pub(crate) fn refuse(&self) {
+        self.lock().refusing = true;
+    }
+
+    /// Whether requests of callers are refused.
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
+        let state = self.lock();
+        state.closed || state.refusing
     }
 
     /// Takes no more messages; returns what was left.

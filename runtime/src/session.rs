@@ -44,8 +44,10 @@ pub(crate) struct Session<'a> {
     busy: bool,
     /// The writer took no batch any more.
     writer_gone: bool,
-    /// No more than what is decided already will be written.
+    /// No more requests are taken.
     stopping: bool,
+    /// No more messages are taken in: what is decided is made durable, and that is all.
+    draining: bool,
     /// Runs that need care and are not in memory yet.
     loading: VecDeque<RunKey>,
     /// When a run that is not in memory is next due.
@@ -121,6 +123,7 @@ impl<'a> Session<'a> {
             busy: false,
             writer_gone: false,
             stopping: false,
+            draining: false,
             loading,
             cold_due: Some(Timestamp(i64::MIN)),
             threads: vec![writer, keeper],
@@ -154,8 +157,10 @@ impl<'a> Session<'a> {
             if self.stopping && !self.busy && !self.partition.has_work() {
                 return Ok(Left::Stopped);
             }
-            self.bring_back_waiting()?;
-            self.bring_back_due()?;
+            if !self.stopping {
+                self.bring_back_waiting()?;
+                self.bring_back_due()?;
+            }
             // A full batch waits for the writer: stepping on would only make it larger.
             let stalled = self.busy && self.partition.is_full();
             if pending.is_empty() || stalled {
@@ -170,9 +175,14 @@ impl<'a> Session<'a> {
             for message in taken.drain(..) {
                 match message {
                     // Words of our own threads go first: they have no order among the requests, and free the writer.
-                    Message::Stop => self.stopping = true,
+                    Message::Stop => {
+                        self.stopping = true;
+                        self.shell.inbox.refuse();
+                    }
                     Message::Failed(error) => return Err(error),
                     Message::Durable => self.busy = false,
+                    // What comes after the stop is not taken in: with busy workers there would be no end to it.
+                    _ if self.draining => {}
                     other => pending.push_back(other),
                 }
             }
@@ -186,7 +196,10 @@ impl<'a> Session<'a> {
                     self.flush();
                 }
             }
-            self.partition.step(Input::Tick, self.now());
+            self.draining = self.stopping && pending.is_empty();
+            if !self.draining {
+                self.partition.step(Input::Tick, self.now());
+            }
         }
     }
 

@@ -336,6 +336,39 @@ async fn a_result_over_the_limit_is_an_error_that_the_workflow_can_handle() {
     assert!(told.contains("[A0015]"), "{told}");
 }
 
+/// Never ends by itself, and always has something under way.
+#[workflow]
+async fn restless(ctx: WorkflowContext<'_>) -> antiphon::Result<(), CallError<Never>> {
+    loop {
+        ctx.call(count()).await?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_is_busy_stops_when_it_is_told_and_goes_on_at_the_next_start() {
+    let ran = Ran::default();
+    let app = Antiphon::test().workflow(restless).activity(count).state(ran.clone()).start().unwrap();
+    let runs: Vec<_> = [app.start("a", restless()).await.unwrap(), app.start("b", restless()).await.unwrap()].into();
+    while ran.times() < 100 {
+        tokio::task::yield_now().await;
+    }
+    let handle = app.handle().clone();
+    let again = Antiphon::test_again(&app);
+    app.stop();
+    let late = handle.status().await.unwrap_err();
+    assert!(late.to_string().contains("[A0024]"), "{late}");
+    let before = ran.times();
+    let app = again.workflow(restless).activity(count).state(ran.clone()).start().unwrap();
+    while ran.times() < before + 100 {
+        tokio::task::yield_now().await;
+    }
+    for run in runs {
+        app.cancel(run.workflow_id(), "enough").await.unwrap();
+        let ended = app.get::<restless>(run.workflow_id()).unwrap().result().await.unwrap_err();
+        assert!(matches!(ended, RunError::Cancelled { .. }), "{ended}");
+    }
+}
+
 /// An engine that lets go of waiting runs as soon as the archive has them.
 fn forgetful() -> antiphon::Config {
     let mut config = antiphon::Config { archive_every_ms: 1, ..antiphon::Config::default() };
