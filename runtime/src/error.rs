@@ -28,8 +28,8 @@ pub enum Error {
     /// acknowledged is as durable as the store is sound.
     #[error("the engine has stopped because of its store: {cause} [A0030]")]
     Broken {
-        /// What the store said.
-        cause: std::sync::Arc<antiphon_recorder::Error>,
+        /// What was found when the store failed or was opened again.
+        cause: std::sync::Arc<StartError>,
     },
     /// A0025. The store failed; whether this request was recorded is unknown. Repeat it: starts, and signals with a
     /// request id, count once.

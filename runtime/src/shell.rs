@@ -4,7 +4,7 @@ use crate::inbox::{Inbox, Message};
 use crate::session::{Left, Session};
 use crate::{Clock, Config, StartError, StoreSource, Worker};
 use antiphon_engine::Programs;
-use antiphon_recorder::{Error as StoreError, ErrorKind};
+use antiphon_recorder::ErrorKind;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
@@ -35,15 +35,15 @@ impl Drop for Door {
 
 /// Why an engine ended by itself, for everybody who asks it something afterwards.
 #[derive(Clone, Default)]
-pub(crate) struct Ending(Arc<OnceLock<Arc<StoreError>>>);
+pub(crate) struct Ending(Arc<OnceLock<Arc<StartError>>>);
 
 impl Ending {
-    fn set(&self, error: StoreError) {
+    fn set(&self, error: StartError) {
         // The first cause is the one that counts.
         let _ = self.0.set(Arc::new(error));
     }
 
-    pub(crate) fn get(&self) -> Option<Arc<StoreError>> {
+    pub(crate) fn get(&self) -> Option<Arc<StartError>> {
         self.0.get().cloned()
     }
 }
@@ -66,29 +66,26 @@ impl Shell {
                     }
                     match session.run() {
                         Left::Stopped => break,
-                        Left::Failed(error) => Some(error),
+                        Left::Failed(error) => Some(StartError::Store(error)),
                         Left::WriterGone => None,
                     }
                 }
-                Err(error) => match (started.take(), error) {
-                    (Some(started), error) => {
+                Err(error) => {
+                    if let Some(started) = started.take() {
                         let _ = started.send(Err(error));
                         break;
                     }
-                    (None, StartError::Store(error)) => Some(error),
-                    (None, _) => break,
-                },
-            };
-            if let Some(error) = failure {
-                match error.kind() {
-                    // Nothing that waiting could mend, and going on could do harm.
-                    ErrorKind::Corrupt | ErrorKind::Fenced => {
-                        self.ending.set(error);
-                        break;
-                    }
-                    ErrorKind::Full => self.source.release_ballast(),
-                    _ => {}
+                    Some(error)
                 }
+            };
+            match failure {
+                Some(StartError::Store(error)) if error.kind() == ErrorKind::Full => self.source.release_ballast(),
+                // Nothing that waiting could mend, and going on could do harm.
+                Some(error) if is_final(&error) => {
+                    self.ending.set(error);
+                    break;
+                }
+                _ => {}
             }
             if self.refuse_for(wait_ms) {
                 break;
@@ -121,5 +118,14 @@ impl Shell {
                 }
             }
         }
+    }
+}
+
+/// Whether a failure of a store that was open before stays, however often it is opened again.
+fn is_final(error: &StartError) -> bool {
+    match error {
+        StartError::Store(error) => matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Fenced),
+        StartError::Load(_) | StartError::MissingWorkflows { .. } => true,
+        StartError::Thread(_) | StartError::Random(_) => false,
     }
 }

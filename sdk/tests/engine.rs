@@ -336,6 +336,23 @@ async fn a_result_over_the_limit_is_an_error_that_the_workflow_can_handle() {
     assert!(told.contains("[A0015]"), "{told}");
 }
 
+#[workflow]
+async fn particular(ctx: WorkflowContext<'_>) -> antiphon::Result<u32, CallError<Never>> {
+    Ok(ctx.call(count()).queue("heavy").needs("gpu").fail_fast().await?)
+}
+
+#[tokio::test]
+async fn a_process_takes_the_queues_and_labels_it_says_under_the_name_it_says() {
+    let plain = Antiphon::test().workflow(particular).activity(count).state(Ran::default()).queue("heavy");
+    let error = plain.start().unwrap().run("a", particular()).await.unwrap_err();
+    assert!(matches!(error, RunError::Failed(CallError::NoWorker { .. })), "{error}");
+
+    let able = Antiphon::test().workflow(particular).activity(count).state(Ran::default()).queue("heavy").label("gpu");
+    let app = able.worker_name("north").start().unwrap();
+    assert_eq!(app.run("a", particular()).await.unwrap(), 1);
+    assert_eq!(app.status().await.unwrap().workers[0].spec.name, "north");
+}
+
 /// Never ends by itself, and always has something under way.
 #[workflow]
 async fn restless(ctx: WorkflowContext<'_>) -> antiphon::Result<(), CallError<Never>> {

@@ -177,12 +177,6 @@ impl MemoryStore {
         let mut state = self.lock();
         (state.free_bytes, state.min_free_bytes) = (free_bytes, min_free_bytes);
     }
-
-    /// How many segments the log still holds.
-    pub fn kept_segments(&self) -> usize {
-        self.lock().segments.len()
-    }
-
     /// A test that failed while it held the lock must not turn every later assertion into a second panic.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
