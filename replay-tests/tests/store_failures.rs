@@ -2,14 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use antiphon_conversation::{Answer, Request};
-use antiphon_engine::{IdReuse, RunOutcome, StartRequest, Target, WorkerSpec};
+use antiphon_engine::{Context, IdReuse, RunFuture, RunOutcome, StartRequest, Target, WorkerSpec};
 use antiphon_history::{
-    ConversationEvent, ConversationKey, Events, HistoryFile, Record, RunEvent, RunStatus, Timestamp, WorkflowKey,
+    ConversationEvent, ConversationKey, Events, HistoryFile, Payload, Record, RunEvent, RunStatus, Timestamp,
+    WorkflowKey,
 };
 use antiphon_recorder::Filter;
 use antiphon_recorder::memory::{FailKind, MemoryStore};
 use antiphon_replay_tests::programs::{ACTIVITIES, today};
-use antiphon_replay_tests::world::{json, worker};
+use antiphon_replay_tests::world::{call, json, programs, worker};
 use antiphon_runtime::{Clock, Config, Error, ManualClock, MemorySource, Responder, Runtime, SystemClock, Worker};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -247,4 +248,52 @@ async fn a_clock_that_was_set_back_between_two_starts_holds_no_timer_up() {
     let ended = after.handle().wait(target("parcel")).await.unwrap();
     assert!(matches!(ended.1, RunOutcome::Completed { .. }));
     assert_eq!(clock.now(), Timestamp(5 + 48 * 3_600_000), "nothing had to skip ahead for it");
+}
+
+/// Answers before the writer goes on, so that an answer is always there before the word that its batch is durable.
+struct Eager {
+    left: AtomicUsize,
+}
+
+/// Far more than a stop may take in; a stop that takes in everything ends here.
+const EAGER_ANSWERS: usize = 20_000;
+
+impl Worker for Eager {
+    fn spec(&self) -> WorkerSpec {
+        worker("eager", &ACTIVITIES, 64)
+    }
+
+    fn send(&self, request: Request, responder: Responder) {
+        if self.left.fetch_sub(1, Ordering::SeqCst) > 1 {
+            responder.answer(Answer::Completed { result: request.input });
+        }
+    }
+
+    fn cancel(&self, _: ConversationKey, _: u32) {}
+
+    fn reset(&self) {}
+}
+
+#[tokio::test]
+async fn a_stop_ends_although_every_answer_brings_new_work() {
+    fn restless(context: Context, _: Vec<Payload>) -> RunFuture {
+        Box::pin(async move {
+            loop {
+                context.activity(call("echo", "1")).await;
+            }
+        })
+    }
+    let eager = Arc::new(Eager { left: AtomicUsize::new(EAGER_ANSWERS) });
+    let runtime = Runtime::start(
+        Arc::new(MemorySource(MemoryStore::new([7; 16]))),
+        programs(&[("restless", restless)]),
+        vec![Arc::clone(&eager) as Arc<dyn Worker>],
+        Arc::new(SystemClock::new()),
+        Config::default(),
+        false,
+    )
+    .unwrap();
+    runtime.handle().start(StartRequest { workflow_type: "restless".into(), ..request("a") }).await.unwrap();
+    runtime.stop();
+    assert!(eager.left.load(Ordering::SeqCst) > 1, "the stop took in all {EAGER_ANSWERS} answers");
 }
