@@ -1,5 +1,7 @@
 use crate::phase::{IllegalEvent, Phase};
-use antiphon_history::{ConversationEvent, ConversationOutcome, ExitReason, Payload, Response, Timestamp, TokenHash};
+use antiphon_history::{
+    ConversationEvent, ConversationOutcome, ExitReason, Name, Payload, Response, Timestamp, TokenHash,
+};
 use std::fmt;
 
 /// What is known of one attempt: the fold of its conversation stream.
@@ -13,7 +15,7 @@ pub struct Conversation {
     current: Option<Leg>,
     losses: u32,
     last_exit: Option<ExitReason>,
-    excluded: Vec<String>,
+    excluded: Vec<Name>,
     details: Option<Payload>,
     no_worker: Option<String>,
     response: Option<Response>,
@@ -26,7 +28,7 @@ pub struct Leg {
     /// Its number, from 1.
     pub number: u32,
     /// The worker that has it.
-    pub worker: String,
+    pub worker: Name,
     /// What answers for it must carry.
     pub token: TokenHash,
     /// When it was sent; `None` while only selected.
@@ -115,7 +117,7 @@ impl Conversation {
     }
 
     // An engine restart says nothing against the worker: with one local pool, excluding it would end every activity.
-    fn exclude(&mut self, worker: String, reason: &ExitReason) {
+    fn exclude(&mut self, worker: Name, reason: &ExitReason) {
         let at_fault = matches!(reason, ExitReason::WorkerExit | ExitReason::Panicked { .. });
         if at_fault && !self.excluded.contains(&worker) {
             self.excluded.push(worker);
@@ -177,7 +179,7 @@ impl Conversation {
     }
 
     /// Workers that lost a leg of this conversation, in order of loss.
-    pub fn excluded(&self) -> &[String] {
+    pub fn excluded(&self) -> &[Name] {
         &self.excluded
     }
 

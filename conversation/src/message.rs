@@ -1,5 +1,6 @@
 use crate::Token;
-use antiphon_history::{ActivityOptions, ConversationKey, Digest, Failure, Payload, RunId};
+use antiphon_history::{ActivityCall, ConversationKey, Digest, Failure, Payload, RunId};
+use std::sync::Arc;
 
 /// What leaves for a worker: one leg of one attempt.
 #[derive(Clone, Debug)]
@@ -12,16 +13,11 @@ pub struct Request {
     pub token: Token,
     /// The run, as people know it.
     pub run_id: RunId,
-    /// What to do.
-    pub activity_type: String,
-    /// With what. Payloads are inline here, whatever their size.
-    pub input: Vec<Payload>,
-    /// The rules; the worker may use the deadlines to stop early.
-    pub options: ActivityOptions,
+    /// What to do, with what, under which rules. Payloads are inline here, whatever their size; the worker may use the
+    /// deadlines to stop early.
+    pub call: Arc<ActivityCall>,
     /// The progress that an earlier leg or attempt told, to go on from.
     pub details: Option<Payload>,
-    /// The same for every attempt and leg of this activity, and for no other: hand it to the outside system.
-    pub idempotency_key: Digest,
 }
 
 /// What a worker says at the end of a leg.
@@ -49,11 +45,12 @@ pub enum Answer {
 }
 
 impl Request {
-    /// The idempotency key of an activity: over its run and its place in it.
-    pub fn idempotency_key(run_id: RunId, ordinal: antiphon_history::Ordinal) -> Digest {
+    /// The same for every attempt and leg of this activity, and for no other: hand it to the outside system. Over the
+    /// run and the activity's place in it.
+    pub fn idempotency_key(&self) -> Digest {
         let mut bytes = [0u8; 20];
-        bytes[..16].copy_from_slice(&run_id.0);
-        bytes[16..].copy_from_slice(&ordinal.0.to_le_bytes());
+        bytes[..16].copy_from_slice(&self.run_id.0);
+        bytes[16..].copy_from_slice(&self.conversation.ordinal.0.to_le_bytes());
         antiphon_history::payload_digest(&bytes)
     }
 }

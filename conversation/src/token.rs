@@ -30,13 +30,13 @@ impl TokenMint {
 
     /// The token of one leg of one conversation.
     pub fn token(&self, conversation: ConversationKey, leg: u32) -> Token {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(&conversation.run.0.to_le_bytes());
-        hasher.update(&conversation.ordinal.0.to_le_bytes());
-        hasher.update(&conversation.attempt.to_le_bytes());
-        hasher.update(&leg.to_le_bytes());
+        let mut place = [0u8; 20];
+        place[..8].copy_from_slice(&conversation.run.0.to_le_bytes());
+        place[8..12].copy_from_slice(&conversation.ordinal.0.to_le_bytes());
+        place[12..16].copy_from_slice(&conversation.attempt.to_le_bytes());
+        place[16..].copy_from_slice(&leg.to_le_bytes());
         let mut token = [0u8; 16];
-        token.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        token.copy_from_slice(&blake3::keyed_hash(&self.0, &place).as_bytes()[..16]);
         Token(token)
     }
 }

@@ -13,7 +13,7 @@ fn any_event() -> impl Strategy<Value = ConversationEvent> {
         Just(ConversationEvent::Scheduled { activity_type: "a".into(), queue: "q".into(), visible_at: None }),
         (leg.clone(), 0..3u8).prop_map(|(leg, worker)| ConversationEvent::WorkerSelected {
             leg,
-            worker: format!("w{worker}"),
+            worker: format!("w{worker}").into(),
             token: Token([leg as u8; 16]).hash(),
             why: None
         }),

@@ -75,12 +75,12 @@ impl Partition {
             if state.status.is_closed() && open > 0 {
                 return Err(Broken::OpenAfterEnd { run, open });
             }
-            for (&ordinal, due) in &state.timers {
+            for (ordinal, due) in state.timers.iter() {
                 if !self.core.deadlines.contains(&(*due, Due::Timer(run, ordinal))) {
                     return Err(Broken::LostTimer { run, ordinal });
                 }
             }
-            for (&ordinal, activity) in &state.activities {
+            for (ordinal, activity) in state.activities.iter() {
                 let phase = activity.conversation.phase();
                 let stuck = |problem| Err(Broken::Stuck { run, ordinal, phase, problem });
                 match phase {

@@ -4,6 +4,7 @@ use antiphon_history::{ActivityCall, BlockedReason, Payload, RunEvent, RunId, Si
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The only door from workflow code to the world. Cheap to clone; neither `Send` nor `Sync`.
 ///
@@ -14,19 +15,20 @@ pub struct Context(pub(crate) Rc<RefCell<Desk>>);
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Context({})", self.0.borrow().workflow)
+        write!(f, "Context({})", self.0.borrow().started.workflow_id)
     }
 }
 
 impl Context {
     /// The user's id of the run.
     pub fn workflow(&self) -> WorkflowKey {
-        self.0.borrow().workflow.clone()
+        let started = &self.0.borrow().started;
+        WorkflowKey { namespace: started.namespace.clone(), id: started.workflow_id.clone() }
     }
 
     /// The engine's id of the run.
     pub fn run_id(&self) -> RunId {
-        self.0.borrow().run_id
+        self.0.borrow().started.run_id
     }
 
     /// The recorded time of the arrival that the workflow is acting on. Stands still between arrivals.
@@ -40,7 +42,7 @@ impl Context {
         let mut desk = self.0.borrow_mut();
         desk.draws += 1;
         let mut hasher = blake3::Hasher::new_derive_key("antiphon 2026 workflow random stream");
-        hasher.update(&desk.run_id.0);
+        hasher.update(&desk.started.run_id.0);
         hasher.update(&desk.draws.to_le_bytes());
         let mut bytes = [0u8; 16];
         bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
@@ -49,7 +51,7 @@ impl Context {
 
     /// Makes an activity call. It is scheduled when first polled or started.
     pub fn activity(&self, call: ActivityCall) -> ActivityWait {
-        ActivityWait::new(self.clone(), Some(call))
+        ActivityWait::new(self.clone(), Some(Arc::new(call)))
     }
 
     /// Reserves a place for an activity call that is still being put together; see [`ActivityWait::fill`].
@@ -88,7 +90,8 @@ impl Context {
         let mut desk = self.0.borrow_mut();
         let ordinal = desk.ordinal();
         let site = call.site.clone();
-        desk.command(RunEvent::CompensationPushed { ordinal, call: Box::new(call.clone()) }, &site);
+        let call = Arc::new(call);
+        desk.command(RunEvent::CompensationPushed { ordinal, call: Arc::clone(&call) }, &site);
         desk.compensations.push(call);
     }
 

@@ -1,8 +1,10 @@
 use crate::divergence;
+use crate::ordinals::Ordinals;
 use antiphon_history::{
-    ActivityCall, ActivityOutcome, BlockedReason, Ordinal, Payload, RunEvent, RunId, Site, Timestamp, WorkflowKey,
+    ActivityCall, ActivityOutcome, BlockedReason, Ordinal, Payload, RunEvent, RunStarted, Site, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// The desk between one workflow and the engine: what the workflow asked and what has arrived for it.
 ///
@@ -10,8 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// moment it is asked, so the report can name the line that asked.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    pub(crate) workflow: WorkflowKey,
-    pub(crate) run_id: RunId,
+    pub(crate) started: Arc<RunStarted>,
     /// The time of the arrival that is being applied.
     pub(crate) now: Timestamp,
     next_ordinal: u32,
@@ -19,11 +20,11 @@ pub(crate) struct Desk {
     mode: Mode,
     /// Commands of a live turn, to be written.
     commands: Vec<RunEvent>,
-    pub(crate) outcomes: BTreeMap<Ordinal, ActivityOutcome>,
+    pub(crate) outcomes: Ordinals<ActivityOutcome>,
     pub(crate) fired: BTreeSet<Ordinal>,
     pub(crate) signals: BTreeMap<String, VecDeque<Vec<Payload>>>,
     patches: BTreeMap<String, bool>,
-    pub(crate) compensations: Vec<ActivityCall>,
+    pub(crate) compensations: Vec<Arc<ActivityCall>>,
     /// Why the run is to be cancelled, once somebody asked.
     pub(crate) cancel: Option<String>,
     /// How many `cancelled()` waits are alive: with one, the workflow decides itself what a cancel means.
@@ -47,16 +48,15 @@ enum Mode {
 }
 
 impl Desk {
-    pub(crate) fn new(workflow: WorkflowKey, run_id: RunId) -> Desk {
+    pub(crate) fn new(started: Arc<RunStarted>) -> Desk {
         Desk {
-            workflow,
-            run_id,
+            started,
             now: Timestamp::default(),
             next_ordinal: 1,
             draws: 0,
             mode: Mode::Live,
             commands: Vec::new(),
-            outcomes: BTreeMap::new(),
+            outcomes: Ordinals::default(),
             fired: BTreeSet::new(),
             signals: BTreeMap::new(),
             patches: BTreeMap::new(),
@@ -77,8 +77,8 @@ impl Desk {
     }
 
     /// Expects exactly `script` from now on. `next_seq` is the sequence number behind its last event.
-    pub(crate) fn expect(&mut self, script: Vec<(u64, RunEvent)>, next_seq: u64, frontier: bool) {
-        self.mode = Mode::Replay { script: script.into(), next_seq, frontier };
+    pub(crate) fn expect(&mut self, script: VecDeque<(u64, RunEvent)>, next_seq: u64, frontier: bool) {
+        self.mode = Mode::Replay { script, next_seq, frontier };
     }
 
     /// From now on commands are new.

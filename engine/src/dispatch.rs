@@ -1,6 +1,6 @@
 //! Who does what: connected workers, waiting attempts, and the choice between them.
 
-use antiphon_history::{ActivityCall, ConversationKey, LeftOut, LeftOutReason, Ordinal, RunKey, Selection};
+use antiphon_history::{ActivityCall, ConversationKey, LeftOut, LeftOutReason, Name, Ordinal, RunKey, Selection};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a worker offers.
@@ -30,15 +30,15 @@ pub struct WorkerView {
 /// Waiting attempts that the same workers could take.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Lane {
-    queue: String,
-    activity_type: String,
+    queue: Name,
+    activity_type: Name,
     needs: Vec<String>,
 }
 
 /// The connected workers and the attempts that wait for one. Derived from open conversations; dropped with the process.
 #[derive(Debug, Default)]
 pub(crate) struct Dispatch {
-    workers: BTreeMap<String, Worker>,
+    workers: BTreeMap<Name, Worker>,
     /// Attempts that may be taken now, oldest first.
     lanes: BTreeMap<Lane, BTreeMap<u64, (RunKey, Ordinal)>>,
     places: BTreeMap<(RunKey, Ordinal), (Lane, u64)>,
@@ -47,6 +47,7 @@ pub(crate) struct Dispatch {
 
 #[derive(Debug)]
 struct Worker {
+    name: Name,
     spec: WorkerSpec,
     in_flight: BTreeSet<(ConversationKey, u32)>,
 }
@@ -60,7 +61,7 @@ impl Worker {
 /// A choice that was made.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    pub(crate) worker: String,
+    pub(crate) worker: Name,
     pub(crate) why: Option<Selection>,
 }
 
@@ -69,7 +70,8 @@ const LEFT_OUT_MAX: usize = 16;
 
 impl Dispatch {
     pub(crate) fn join(&mut self, spec: WorkerSpec) {
-        self.workers.insert(spec.name.clone(), Worker { spec, in_flight: BTreeSet::new() });
+        let name = Name::from(spec.name.as_str());
+        self.workers.insert(name.clone(), Worker { name, spec, in_flight: BTreeSet::new() });
     }
 
     /// Removes a worker; returns the legs that it had.
@@ -145,13 +147,13 @@ impl Dispatch {
             activity_type: call.activity_type.clone(),
             needs: call.options.needs.clone(),
         };
-        let subscribed = || self.workers.values().filter(|worker| worker.spec.queues.contains(&lane.queue));
+        let subscribed = || self.workers.values().filter(|worker| worker.spec.queues.contains(&*lane.queue));
         if subscribed().any(|worker| left_out(worker, &lane).is_none()) {
             return None;
         }
         Some(if subscribed().next().is_none() {
             format!("no worker subscribes to task queue {:?}", lane.queue)
-        } else if subscribed().any(|worker| worker.spec.activities.contains(&lane.activity_type)) {
+        } else if subscribed().any(|worker| worker.spec.activities.contains(&*lane.activity_type)) {
             format!("no worker of task queue {:?} has all of the labels {}", lane.queue, lane.needs.join(", "))
         } else {
             format!("no worker of task queue {:?} has the activity {:?}", lane.queue, lane.activity_type)
@@ -159,25 +161,25 @@ impl Dispatch {
     }
 
     /// Whether a worker that is not in `excluded` could take this call.
-    pub(crate) fn somebody_else(&self, call: &ActivityCall, excluded: &[String]) -> bool {
+    pub(crate) fn somebody_else(&self, call: &ActivityCall, excluded: &[Name]) -> bool {
         let lane = Lane {
             queue: call.queue.clone(),
             activity_type: call.activity_type.clone(),
             needs: call.options.needs.clone(),
         };
-        self.workers.values().any(|worker| left_out(worker, &lane).is_none() && !excluded.contains(&worker.spec.name))
+        self.workers.values().any(|worker| left_out(worker, &lane).is_none() && !excluded.contains(&worker.name))
     }
 
     /// Chooses a worker for the attempt: filter, order by load, pick the first. Equal load: by name, so that the same
     /// state always gives the same choice.
     ///
     /// A worker that lost an earlier leg is left out as long as another could take the call, even if that one is full.
-    pub(crate) fn choose(&self, run: RunKey, ordinal: Ordinal, excluded: &[String]) -> Option<Choice> {
+    pub(crate) fn choose(&self, run: RunKey, ordinal: Ordinal, excluded: &[Name]) -> Option<Choice> {
         let (lane, _) = self.places.get(&(run, ordinal))?;
         let subscribed: Vec<&Worker> =
-            self.workers.values().filter(|worker| worker.spec.queues.contains(&lane.queue)).collect();
+            self.workers.values().filter(|worker| worker.spec.queues.contains(&*lane.queue)).collect();
         let able = |worker: &Worker| left_out(worker, lane).is_none();
-        let lost = |worker: &Worker| excluded.contains(&worker.spec.name);
+        let lost = |worker: &Worker| excluded.contains(&worker.name);
         let keep_out = subscribed.iter().any(|worker| able(worker) && !lost(worker));
         let mut left: Vec<LeftOut> = Vec::new();
         let mut best: Option<&Worker> = None;
@@ -199,7 +201,7 @@ impl Dispatch {
             free: best.free(),
             left_out: left,
         });
-        Some(Choice { worker: best.spec.name.clone(), why })
+        Some(Choice { worker: best.name.clone(), why })
     }
 
     /// Takes the attempt out of line and one place of the worker.
@@ -227,7 +229,7 @@ impl Dispatch {
 }
 
 fn left_out(worker: &Worker, lane: &Lane) -> Option<LeftOutReason> {
-    if !worker.spec.queues.contains(&lane.queue) || !worker.spec.activities.contains(&lane.activity_type) {
+    if !worker.spec.queues.contains(&*lane.queue) || !worker.spec.activities.contains(&*lane.activity_type) {
         Some(LeftOutReason::NoSuchActivity)
     } else if !lane.needs.iter().all(|label| worker.spec.labels.contains(label)) {
         Some(LeftOutReason::MissingLabel)

@@ -4,8 +4,9 @@ use crate::program::{Ending, Program, RunFuture};
 use crate::waits::ActivityWait;
 use crate::{Config, Context};
 use antiphon_history::limits::bounded_text;
-use antiphon_history::{BlockedReason, RunEvent, RunStarted, Site, Timestamp, WorkflowKey};
+use antiphon_history::{BlockedReason, RunEvent, RunStarted, Site, Timestamp};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -56,9 +57,8 @@ impl Wake for Woken {
 }
 
 impl Driver {
-    pub(crate) fn new(program: &dyn Program, started: &RunStarted, config: &Config) -> Driver {
-        let workflow = WorkflowKey { namespace: started.namespace.clone(), id: started.workflow_id.clone() };
-        let desk = Rc::new(RefCell::new(Desk::new(workflow, started.run_id)));
+    pub(crate) fn new(program: &dyn Program, started: &Arc<RunStarted>, config: &Config) -> Driver {
+        let desk = Rc::new(RefCell::new(Desk::new(Arc::clone(started))));
         let future = program.begin(Context(Rc::clone(&desk)), started.input.clone());
         Driver {
             desk,
@@ -70,7 +70,7 @@ impl Driver {
     }
 
     /// Expects exactly these commands of the next turns. `frontier`: more may follow, and is new.
-    pub(crate) fn expect(&mut self, script: Vec<(u64, RunEvent)>, next_seq: u64, frontier: bool) {
+    pub(crate) fn expect(&mut self, script: VecDeque<(u64, RunEvent)>, next_seq: u64, frontier: bool) {
         self.desk.borrow_mut().expect(script, next_seq, frontier);
     }
 
@@ -91,7 +91,7 @@ impl Driver {
     }
 
     /// Applies one arrival and polls until nothing moves.
-    pub(crate) fn apply(&mut self, arrival: &RunEvent, at: Timestamp) -> TurnEnd {
+    pub(crate) fn apply(&mut self, arrival: RunEvent, at: Timestamp) -> TurnEnd {
         // The workflow is the author's code: a panic harms this run only. What it left behind is dropped, never polled.
         match catch_unwind(AssertUnwindSafe(|| {
             self.deliver(arrival, at);
@@ -105,19 +105,19 @@ impl Driver {
         }
     }
 
-    fn deliver(&mut self, arrival: &RunEvent, at: Timestamp) {
+    fn deliver(&mut self, arrival: RunEvent, at: Timestamp) {
         self.desk.borrow_mut().now = at;
         match arrival {
             RunEvent::ActivityResolved { ordinal, outcome } => {
-                self.desk.borrow_mut().outcomes.insert(*ordinal, outcome.clone());
+                self.desk.borrow_mut().outcomes.insert(ordinal, outcome);
             }
             RunEvent::TimerFired { ordinal } => {
-                self.desk.borrow_mut().fired.insert(*ordinal);
+                self.desk.borrow_mut().fired.insert(ordinal);
             }
             RunEvent::SignalReceived { name, input, .. } => {
-                self.desk.borrow_mut().signals.entry(name.clone()).or_default().push_back(input.clone());
+                self.desk.borrow_mut().signals.entry(name).or_default().push_back(input);
             }
-            RunEvent::CancelRequested { reason } => self.cancel(reason),
+            RunEvent::CancelRequested { reason } => self.cancel(&reason),
             _ => {}
         }
     }
@@ -224,7 +224,7 @@ impl Future for Compensation {
             }
             let next = self.context.0.borrow_mut().compensations.pop();
             match next {
-                Some(call) => self.current = Some(self.context.activity(call)),
+                Some(call) => self.current = Some(ActivityWait::new(self.context.clone(), Some(call))),
                 None => return Poll::Ready(Ending::Completed(Vec::new())),
             }
         }

@@ -1,5 +1,5 @@
 use antiphon_conversation::Request;
-use antiphon_history::{BlockedReason, ConversationKey, Failure, IdError, Payload, RunId};
+use antiphon_history::{BlockedReason, ConversationKey, Failure, IdError, Name, Payload, RunId};
 
 /// What the engine can do to the world. Valid once the segment of its batch is durable, in order.
 #[derive(Debug)]
@@ -7,14 +7,14 @@ pub enum Effect {
     /// Send a request to a worker.
     Dispatch {
         /// The worker's name.
-        worker: String,
+        worker: Name,
         /// The request.
         request: Box<Request>,
     },
     /// Tell a worker to stop a leg. Its answer no longer counts.
     CancelLeg {
         /// The worker's name.
-        worker: String,
+        worker: Name,
         /// Which conversation.
         conversation: ConversationKey,
         /// Which leg.

@@ -23,6 +23,7 @@ mod divergence;
 mod driver;
 mod effect;
 mod input;
+mod ordinals;
 mod partition;
 mod program;
 mod recorded;

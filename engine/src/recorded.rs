@@ -1,6 +1,7 @@
 use antiphon_history::{
     CatalogueRow, ConversationEvent, Events, HistoryFile, HistoryFileError, Ordinal, Record, RunEvent, Timestamp,
 };
+use std::collections::VecDeque;
 
 /// A history that was read from a store or a file, decoded, with the payloads back in their places.
 #[derive(Clone, Debug)]
@@ -8,6 +9,9 @@ pub(crate) struct Recorded {
     pub(crate) row: CatalogueRow,
     pub(crate) entries: Vec<Entry>,
 }
+
+/// The events of a run stream in order, each with its number and time.
+pub(crate) type RunStream = VecDeque<(u64, Timestamp, RunEvent)>;
 
 /// One event of a run with its place and time.
 #[derive(Clone, Debug)]
@@ -53,13 +57,11 @@ impl Recorded {
     }
 
     /// The run stream alone: what replay reads.
-    pub(crate) fn run_stream(&self) -> Vec<(u64, Timestamp, RunEvent)> {
-        self.entries
-            .iter()
-            .filter_map(|entry| match entry {
-                Entry::Run { seq, at, event } => Some((*seq, *at, event.clone())),
-                Entry::Conversation { .. } => None,
-            })
-            .collect()
+    pub(crate) fn into_run_stream(self) -> RunStream {
+        let of_run = |entry| match entry {
+            Entry::Run { seq, at, event } => Some((seq, at, event)),
+            Entry::Conversation { .. } => None,
+        };
+        self.entries.into_iter().filter_map(of_run).collect()
     }
 }

@@ -38,7 +38,8 @@ fn replay_stream(
     events: Option<usize>,
 ) -> Result<Replayed, HistoryFileError> {
     let recorded = Recorded::read(history)?;
-    let mut stream = recorded.run_stream();
+    let status = fold(&recorded).map_or(recorded.row.status, |state| state.status);
+    let mut stream = recorded.into_run_stream();
     let frontier = match events {
         Some(events) => {
             stream.truncate(events);
@@ -46,7 +47,6 @@ fn replay_stream(
         }
         None => Frontier::TurnEnd,
     };
-    let status = fold(&recorded).map_or(recorded.row.status, |state| state.status);
     let count = stream.len();
     Ok(match Replayer::run(stream, programs, &Config::default(), frontier) {
         Ok(replayer) => Replayed { events: count, status, stopped: None, beyond: replayer.beyond },

@@ -1,10 +1,11 @@
 use crate::Config;
 use crate::driver::{Driver, TurnEnd};
-use crate::program::Programs;
-use crate::recorded::{Entry, Recorded};
+use crate::program::{Program, Programs};
+use crate::recorded::{Entry, Recorded, RunStream};
 use crate::state::{RunState, StateError};
 use antiphon_history::{Blocked, BlockedReason, Role, RunEvent, RunStatus, Timestamp};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// One run in memory: what its records say, and its code at the place where it waits.
 pub(crate) struct Run {
@@ -15,6 +16,8 @@ pub(crate) struct Run {
     pub(crate) last_segment: u64,
     /// When the run last took something in.
     pub(crate) touched_at: Timestamp,
+    /// It is noted as one that may leave memory.
+    pub(crate) resting: bool,
 }
 
 /// A run brought back from its records, and what has to be appended now: nothing, a block, or the end of one.
@@ -25,16 +28,18 @@ pub(crate) struct Resumed {
 
 impl Run {
     /// A run whose first event is about to be recorded.
-    pub(crate) fn begin(state: RunState, programs: &Programs, config: &Config) -> Run {
-        let driver = programs
-            .get(&state.started.workflow_type)
-            .map(|program| Driver::new(program.as_ref(), &state.started, config));
-        Run { state, driver, turn_bytes_max: config.turn_bytes_max, last_segment: 0, touched_at: Timestamp::default() }
+    pub(crate) fn begin(state: RunState, program: &dyn Program, config: &Config) -> Run {
+        let driver = Some(Driver::new(program, &state.started, config));
+        Run::new(state, driver, config, Timestamp::default())
+    }
+
+    fn new(state: RunState, driver: Option<Driver>, config: &Config, touched_at: Timestamp) -> Run {
+        Run { state, driver, turn_bytes_max: config.turn_bytes_max, last_segment: 0, touched_at, resting: false }
     }
 
     /// Applies an arrival that has been folded already. Returns what the workflow asks now, or the block that it ran
     /// into; either is to be appended behind the arrival.
-    pub(crate) fn take_in(&mut self, arrival: &RunEvent, at: Timestamp) -> Vec<RunEvent> {
+    pub(crate) fn take_in(&mut self, arrival: RunEvent, at: Timestamp) -> Vec<RunEvent> {
         let Some(driver) = &mut self.driver else { return Vec::new() };
         match live_turn(driver, arrival, at, self.turn_bytes_max) {
             Ok((commands, ended)) => {
@@ -51,18 +56,11 @@ impl Run {
     }
 
     /// Brings a run back: folds its records, then replays its code along the run stream. Reads nothing else.
-    pub(crate) fn resume(recorded: &Recorded, programs: &Programs, config: &Config) -> Result<Resumed, StateError> {
-        let state = fold(recorded)?;
-        let mut run = Run {
-            state,
-            driver: None,
-            turn_bytes_max: config.turn_bytes_max,
-            last_segment: 0,
-            touched_at: recorded.row.updated_at,
-        };
+    pub(crate) fn resume(recorded: Recorded, programs: &Programs, config: &Config) -> Result<Resumed, StateError> {
+        let mut run = Run::new(fold(&recorded)?, None, config, recorded.row.updated_at);
         let mut events = Vec::new();
         if !run.state.status.is_closed() {
-            let resumption = Replayer::run(recorded.run_stream(), programs, config, Frontier::TurnEnd);
+            let resumption = Replayer::run(recorded.into_run_stream(), programs, config, Frontier::TurnEnd);
             match resumption {
                 Ok(replayed) => (run.driver, events) = replayed.go_on(config.turn_bytes_max),
                 // A block that is on record already is not written again: the run must not grow by being looked at.
@@ -78,7 +76,7 @@ impl Run {
 /// nothing of the turn counts.
 fn live_turn(
     driver: &mut Driver,
-    arrival: &RunEvent,
+    arrival: RunEvent,
     at: Timestamp,
     bytes_max: usize,
 ) -> Result<(Vec<RunEvent>, bool), Box<BlockedReason>> {
@@ -97,7 +95,7 @@ fn live_turn(
 const COMMAND_BYTES: u64 = 128;
 
 fn command_bytes(command: &RunEvent) -> u64 {
-    COMMAND_BYTES + command.payloads().into_iter().map(|payload| payload.len()).sum::<u64>()
+    COMMAND_BYTES + command.payloads().iter().map(|payload| payload.len()).sum::<u64>()
 }
 
 /// Folds all records of a run.
@@ -107,7 +105,7 @@ pub(crate) fn fold(recorded: &Recorded) -> Result<RunState, StateError> {
         match entry {
             Entry::Run { event, at, .. } => {
                 if let (None, RunEvent::RunStarted(started)) = (&state, event) {
-                    state = Some(RunState::new(recorded.row.key, (**started).clone()));
+                    state = Some(RunState::new(recorded.row.key, Arc::clone(started)));
                 }
                 let state = state.as_mut().ok_or(StateError::AfterEnd { event: event.name() })?;
                 state.apply_run(event, *at)?;
@@ -115,7 +113,7 @@ pub(crate) fn fold(recorded: &Recorded) -> Result<RunState, StateError> {
             Entry::Conversation { ordinal, attempt, event, at } => {
                 let state = state.as_mut().ok_or(StateError::NoActivity { event: event.name(), ordinal: *ordinal })?;
                 // The end of a conversation that outlived its run's need is folded by the catalogue alone.
-                if state.activities.contains_key(ordinal) {
+                if state.activities.contains(*ordinal) {
                     state.apply_conversation(*ordinal, *attempt, event, *at)?;
                 }
             }
@@ -146,12 +144,12 @@ pub(crate) struct Replayer {
 
 impl Replayer {
     pub(crate) fn run(
-        stream: Vec<(u64, Timestamp, RunEvent)>,
+        stream: RunStream,
         programs: &Programs,
         config: &Config,
         frontier: Frontier,
     ) -> Result<Replayer, Box<BlockedReason>> {
-        let Some((_, _, RunEvent::RunStarted(started))) = stream.first() else {
+        let Some((_, _, RunEvent::RunStarted(started))) = stream.front() else {
             return Err(Box::new(BlockedReason::UnknownWorkflow { workflow_type: String::new() }));
         };
         let workflow_type = &started.workflow_type;
@@ -160,43 +158,40 @@ impl Replayer {
             .ok_or_else(|| Box::new(BlockedReason::UnknownWorkflow { workflow_type: workflow_type.clone() }))?;
         let driver = Driver::new(program.as_ref(), started, config);
         let mut replayer = Replayer { driver, held: VecDeque::new(), blocked: false, beyond: Vec::new(), ended: false };
-        let mut at = 0;
-        while at < stream.len() {
-            at = replayer.next(&stream, at, frontier)?;
+        let mut stream = stream;
+        while let Some(first) = stream.pop_front() {
+            replayer.next(first, &mut stream, frontier)?;
         }
         Ok(replayer)
     }
 
-    /// Replays the event at index `at` and the commands that follow it; returns the index behind them.
+    /// Replays one event and the commands that follow it, which are taken off `rest`.
     fn next(
         &mut self,
-        stream: &[(u64, Timestamp, RunEvent)],
-        at: usize,
+        (seq, time, event): (u64, Timestamp, RunEvent),
+        rest: &mut RunStream,
         frontier: Frontier,
-    ) -> Result<usize, Box<BlockedReason>> {
-        let (_, time, event) = &stream[at];
-        let behind = at + 1 + stream[at + 1..].iter().take_while(|(_, _, next)| next.role() == Role::Command).count();
+    ) -> Result<(), Box<BlockedReason>> {
+        match (&event, event.role()) {
+            (RunEvent::Blocked(_), _) => self.blocked = true,
+            (RunEvent::Unblocked, _) => self.blocked = false,
+            (_, Role::Arrival) => self.held.push_back((event, time)),
+            (_, Role::Command | Role::Engine) => {}
+        }
+        let commands = rest.iter().take_while(|(_, _, next)| next.role() == Role::Command).count();
+        let script: VecDeque<_> = rest.drain(..commands).map(|(seq, _, event)| (seq, event)).collect();
         // A block that follows says how many of the latest arrivals the workflow had not taken in.
-        let held_after = match stream.get(behind) {
+        let held_after = match rest.front() {
             Some((_, _, RunEvent::Blocked(blocked))) => blocked.held as usize,
             _ => 0,
         };
-        match (event, event.role()) {
-            (RunEvent::Blocked(_), _) => self.blocked = true,
-            (RunEvent::Unblocked, _) => self.blocked = false,
-            (_, Role::Arrival) => self.held.push_back((event.clone(), *time)),
-            (_, Role::Command | Role::Engine) => {}
-        }
-        let script: Vec<_> = stream[at + 1..behind].iter().map(|(seq, _, event)| (*seq, event.clone())).collect();
         if self.blocked {
-            return Ok(behind);
+            return Ok(());
         }
-        let next_seq = stream.get(behind).map_or(stream.len() as u64 + 1, |(seq, _, _)| *seq);
-        let open_ended = frontier == Frontier::Anywhere && behind == stream.len();
-        self.driver.expect(script, next_seq, open_ended);
+        self.driver.expect(script, seq + commands as u64 + 1, frontier == Frontier::Anywhere && rest.is_empty());
         while self.held.len() > held_after {
             let Some((arrival, time)) = self.held.pop_front() else { break };
-            match self.driver.apply(&arrival, time) {
+            match self.driver.apply(arrival, time) {
                 TurnEnd::Halted(reason) => return Err(Box::new(reason)),
                 TurnEnd::Ended => self.ended = true,
                 TurnEnd::Waiting => {}
@@ -206,7 +201,7 @@ impl Replayer {
             return Err(Box::new(reason));
         }
         self.beyond.extend(self.driver.take_commands());
-        Ok(behind)
+        Ok(())
     }
 
     /// Ends the replay and goes live: takes in what a block had held back. Returns the code, if it can go on, and the
@@ -218,7 +213,7 @@ impl Replayer {
         }
         let mut events = vec![RunEvent::Unblocked];
         while let Some((arrival, time)) = self.held.pop_front() {
-            match live_turn(&mut self.driver, &arrival, time, bytes_max) {
+            match live_turn(&mut self.driver, arrival, time, bytes_max) {
                 Ok((commands, ended)) => {
                     events.extend(commands);
                     if ended {

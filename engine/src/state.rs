@@ -1,9 +1,11 @@
+use crate::ordinals::Ordinals;
 use antiphon_conversation::{Conversation, Deadline, IllegalEvent};
 use antiphon_history::{
     ActivityCall, BlockedReason, ConversationEvent, ConversationKey, Failure, Ordinal, Payload, RunEvent, RunKey,
     RunStarted, RunStatus, Timestamp, WorkflowKey,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What the records of one run say: the fold of its run stream and of its open conversations.
 ///
@@ -11,13 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug)]
 pub(crate) struct RunState {
     pub(crate) key: RunKey,
-    pub(crate) started: RunStarted,
+    pub(crate) started: Arc<RunStarted>,
     pub(crate) status: RunStatus,
     /// The sequence number of the next event of the run stream.
     pub(crate) next_seq: u64,
     /// Activities whose conversation is not closed, or whose outcome the run stream does not hold yet.
-    pub(crate) activities: BTreeMap<Ordinal, Activity>,
-    pub(crate) timers: BTreeMap<Ordinal, Timestamp>,
+    pub(crate) activities: Ordinals<Box<Activity>>,
+    pub(crate) timers: Ordinals<Timestamp>,
     /// Request ids of signals, so that a repeated request changes nothing.
     pub(crate) signal_ids: BTreeSet<String>,
     pub(crate) cancel_requested: bool,
@@ -37,7 +39,7 @@ pub(crate) enum Outcome {
 /// One activity that is not over.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Activity {
-    pub(crate) call: ActivityCall,
+    pub(crate) call: Arc<ActivityCall>,
     pub(crate) scheduled_at: Timestamp,
     pub(crate) attempt: u32,
     pub(crate) conversation: Conversation,
@@ -61,14 +63,14 @@ pub(crate) enum StateError {
 }
 
 impl RunState {
-    pub(crate) fn new(key: RunKey, started: RunStarted) -> RunState {
+    pub(crate) fn new(key: RunKey, started: Arc<RunStarted>) -> RunState {
         RunState {
             key,
             started,
             status: RunStatus::Running,
             next_seq: 1,
-            activities: BTreeMap::new(),
-            timers: BTreeMap::new(),
+            activities: Ordinals::default(),
+            timers: Ordinals::default(),
             signal_ids: BTreeSet::new(),
             cancel_requested: false,
             blocked: None,
@@ -80,8 +82,12 @@ impl RunState {
         WorkflowKey { namespace: self.started.namespace.clone(), id: self.started.workflow_id.clone() }
     }
 
+    pub(crate) fn is_of(&self, workflow: &WorkflowKey) -> bool {
+        self.started.workflow_id == workflow.id && self.started.namespace == workflow.namespace
+    }
+
     pub(crate) fn conversation_key(&self, ordinal: Ordinal) -> Option<ConversationKey> {
-        let attempt = self.activities.get(&ordinal)?.attempt;
+        let attempt = self.activities.get(ordinal)?.attempt;
         Some(ConversationKey { run: self.key, ordinal, attempt })
     }
 
@@ -95,7 +101,7 @@ impl RunState {
             RunEvent::SideEffectRecorded { .. } | RunEvent::CompensationPushed { .. } => {}
             RunEvent::ActivityScheduled { ordinal, call } => {
                 let activity = Activity {
-                    call: (**call).clone(),
+                    call: Arc::clone(call),
                     scheduled_at: at,
                     attempt: 0,
                     conversation: Conversation::default(),
@@ -103,14 +109,14 @@ impl RunState {
                     progress_recorded_at: Timestamp(i64::MIN),
                     indexed: None,
                 };
-                self.activities.insert(*ordinal, activity);
+                self.activities.insert(*ordinal, Box::new(activity));
             }
             RunEvent::ActivityResolved { ordinal, .. } => {
-                let known = self.activities.remove(ordinal);
+                let known = self.activities.remove(*ordinal);
                 known.ok_or(StateError::NoActivity { event: event.name(), ordinal: *ordinal })?;
             }
             RunEvent::ActivityCancelled { ordinal } => {
-                if let Some(activity) = self.activities.get_mut(ordinal) {
+                if let Some(activity) = self.activities.get_mut(*ordinal) {
                     activity.withdrawn = true;
                 }
             }
@@ -118,7 +124,7 @@ impl RunState {
                 self.timers.insert(*ordinal, *due);
             }
             RunEvent::TimerFired { ordinal } | RunEvent::TimerCancelled { ordinal } => {
-                self.timers.remove(ordinal);
+                self.timers.remove(*ordinal);
             }
             RunEvent::SignalReceived { request_id, .. } => self.signal_ids.extend(request_id.clone()),
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
@@ -157,7 +163,7 @@ impl RunState {
         at: Timestamp,
     ) -> Result<(), StateError> {
         let name = event.name();
-        let activity = self.activities.get_mut(&ordinal).ok_or(StateError::NoActivity { event: name, ordinal })?;
+        let activity = self.activities.get_mut(ordinal).ok_or(StateError::NoActivity { event: name, ordinal })?;
         if attempt == activity.attempt + 1 && matches!(event, ConversationEvent::Scheduled { .. }) {
             activity.attempt = attempt;
             activity.conversation = activity.conversation.next_attempt();
@@ -170,7 +176,7 @@ impl RunState {
             source,
         })?;
         if activity.withdrawn && matches!(event, ConversationEvent::Closed { .. }) {
-            self.activities.remove(&ordinal);
+            self.activities.remove(ordinal);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use crate::Context;
 use antiphon_history::{ActivityCall, ActivityOutcome, Ordinal, Payload, RunEvent, Site};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as PollContext, Poll};
 
 /// Waits for the outcome of one activity. Dropping it before the outcome cancels the activity, and the record says so.
@@ -12,7 +13,7 @@ use std::task::{Context as PollContext, Poll};
 pub struct ActivityWait {
     context: Context,
     ordinal: Ordinal,
-    call: Option<ActivityCall>,
+    call: Option<Arc<ActivityCall>>,
     state: State,
 }
 
@@ -24,7 +25,7 @@ enum State {
 }
 
 impl ActivityWait {
-    pub(crate) fn new(context: Context, call: Option<ActivityCall>) -> ActivityWait {
+    pub(crate) fn new(context: Context, call: Option<Arc<ActivityCall>>) -> ActivityWait {
         let ordinal = context.0.borrow_mut().ordinal();
         ActivityWait { context, ordinal, call, state: State::Built }
     }
@@ -32,7 +33,7 @@ impl ActivityWait {
     /// Says what to do, for a wait whose place was reserved before that was known. Later calls change nothing.
     pub fn fill(&mut self, call: ActivityCall) {
         if self.state == State::Built && self.call.is_none() {
-            self.call = Some(call);
+            self.call = Some(Arc::new(call));
         }
     }
 
@@ -49,7 +50,7 @@ impl ActivityWait {
         if let Some(call) = self.call.take() {
             self.state = State::Asked;
             let site = call.site.clone();
-            let event = RunEvent::ActivityScheduled { ordinal: self.ordinal, call: Box::new(call) };
+            let event = RunEvent::ActivityScheduled { ordinal: self.ordinal, call };
             self.context.0.borrow_mut().command(event, &site);
         }
     }
@@ -62,7 +63,7 @@ impl Future for ActivityWait {
         self.start();
         let this = &mut *self;
         let mut desk = this.context.0.borrow_mut();
-        match desk.outcomes.remove(&this.ordinal) {
+        match desk.outcomes.remove(this.ordinal) {
             Some(outcome) if !desk.is_shut() => {
                 this.state = State::Done;
                 Poll::Ready(outcome)
@@ -82,7 +83,7 @@ impl Drop for ActivityWait {
         }
         let mut desk = self.context.0.borrow_mut();
         // An outcome that has arrived but was not taken leaves nothing to cancel.
-        if desk.outcomes.remove(&self.ordinal).is_none() {
+        if desk.outcomes.remove(self.ordinal).is_none() {
             desk.command(RunEvent::ActivityCancelled { ordinal: self.ordinal }, &Site::default());
         }
     }

@@ -1,6 +1,6 @@
 //! One activity: what was asked, under which rules, and how it ended.
 
-use crate::{Payload, TimeoutKind};
+use crate::{Name, Payload, TimeoutKind};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -9,10 +9,10 @@ use std::fmt;
 pub struct ActivityCall {
     /// Which activity.
     #[serde(rename = "t")]
-    pub activity_type: String,
+    pub activity_type: Name,
     /// The task queue that its workers subscribe to.
     #[serde(rename = "k", default = "default_queue", skip_serializing_if = "is_default_queue")]
-    pub queue: String,
+    pub queue: Name,
     /// The arguments.
     #[serde(rename = "i", default, skip_serializing_if = "Vec::is_empty")]
     pub input: Vec<Payload>,
@@ -27,8 +27,8 @@ pub struct ActivityCall {
 /// The task queue of calls that name none.
 pub(crate) const DEFAULT_QUEUE: &str = "default";
 
-fn default_queue() -> String {
-    DEFAULT_QUEUE.to_owned()
+fn default_queue() -> Name {
+    DEFAULT_QUEUE.into()
 }
 
 fn is_default_queue(queue: &str) -> bool {
@@ -219,7 +219,7 @@ pub struct Failure {
 /// A place in the author's source, `file:line`. Never compared in replay: code may move.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Site(pub String);
+pub struct Site(pub Name);
 
 impl Site {
     /// Whether no place is known.

@@ -295,13 +295,14 @@ impl BlockedReason {
 mod tests {
     use super::*;
     use crate::{RunStarted, Site};
+    use std::sync::Arc;
 
     fn record(first_seq: u64, events: Vec<RunEvent>) -> Record {
         Record { run: RunKey(1), first_seq, at: Timestamp(first_seq as i64), events: Events::Run(events) }
     }
 
     fn started() -> RunEvent {
-        RunEvent::RunStarted(Box::new(RunStarted {
+        RunEvent::RunStarted(Arc::new(RunStarted {
             namespace: "default".into(),
             workflow_id: "w".into(),
             run_id: RunId([7; 16]),

@@ -49,19 +49,11 @@ pub enum DecodeError {
 
 /// Appends one event: its length, then its bytes.
 pub(crate) fn write_event<T: Serialize>(out: &mut Vec<u8>, event: &T) {
-    // Most events are under 128 bytes, so one byte is kept for the length and corrected only if it needs more.
     let start = out.len();
-    out.push(0);
     let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map();
     event.serialize(&mut serializer).expect("our own event types always encode into memory");
-    let len = out.len() - start - 1;
-    if len < 0x80 {
-        out[start] = len as u8;
-    } else {
-        let mut head = Vec::with_capacity(5);
-        varint::write(&mut head, len as u64);
-        out.splice(start..=start, head);
-    }
+    let len = out.len() - start;
+    varint::insert(out, start, len as u64);
 }
 
 /// Reads one event and moves `bytes` past it.

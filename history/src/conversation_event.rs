@@ -1,4 +1,4 @@
-use crate::{Digest, Payload, Timestamp, TokenHash};
+use crate::{Digest, Name, Payload, Timestamp, TokenHash};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -13,10 +13,10 @@ pub enum ConversationEvent {
     Scheduled {
         /// Which activity.
         #[serde(rename = "t")]
-        activity_type: String,
+        activity_type: Name,
         /// The task queue.
         #[serde(rename = "k")]
-        queue: String,
+        queue: Name,
         /// Not before this moment (a retry that backs off). Absent: at once.
         #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
         visible_at: Option<Timestamp>,
@@ -29,7 +29,7 @@ pub enum ConversationEvent {
         leg: u32,
         /// The worker's durable name.
         #[serde(rename = "w")]
-        worker: String,
+        worker: Name,
         /// The hash of the token that answers for this leg must carry.
         #[serde(rename = "h")]
         token: TokenHash,
@@ -120,20 +120,20 @@ impl ConversationEvent {
     }
 
     /// Every payload in the event, for replacing them in place.
-    pub fn payloads_mut(&mut self) -> Vec<&mut Payload> {
+    pub fn payloads_mut(&mut self) -> &mut [Payload] {
         match self {
-            ConversationEvent::Heartbeat { details, .. } => vec![details],
-            ConversationEvent::Exited { details, .. } => details.iter_mut().collect(),
-            _ => Vec::new(),
+            ConversationEvent::Heartbeat { details, .. } => std::slice::from_mut(details),
+            ConversationEvent::Exited { details, .. } => details.as_mut_slice(),
+            _ => &mut [],
         }
     }
 
     /// Every payload in the event.
-    pub fn payloads(&self) -> Vec<&Payload> {
+    pub fn payloads(&self) -> &[Payload] {
         match self {
-            ConversationEvent::Heartbeat { details, .. } => vec![details],
-            ConversationEvent::Exited { details, .. } => details.iter().collect(),
-            _ => Vec::new(),
+            ConversationEvent::Heartbeat { details, .. } => std::slice::from_ref(details),
+            ConversationEvent::Exited { details, .. } => details.as_slice(),
+            _ => &[],
         }
     }
 }

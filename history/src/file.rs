@@ -142,9 +142,10 @@ fn read_parts(rest: &mut &[u8]) -> Result<(HistoryFile, Digest), DecodeError> {
 mod tests {
     use super::*;
     use crate::{Events, RunEvent, RunId, RunKey, RunStarted, Timestamp};
+    use std::sync::Arc;
 
     fn history() -> HistoryFile {
-        let started = RunEvent::RunStarted(Box::new(RunStarted {
+        let started = RunEvent::RunStarted(Arc::new(RunStarted {
             namespace: "default".into(),
             workflow_id: "w".into(),
             run_id: RunId([7; 16]),

@@ -23,10 +23,12 @@ mod conversation_event;
 mod file;
 mod ids;
 pub mod limits;
+mod name;
 mod payload;
 mod record;
 mod run_event;
 mod segment;
+mod segment_writer;
 mod text;
 mod varint;
 
@@ -41,7 +43,9 @@ pub use conversation_event::{
 };
 pub use file::{HistoryFile, HistoryFileError};
 pub use ids::{ConversationKey, IdError, Ordinal, RunId, RunKey, Stream, Timestamp, TokenHash, WorkflowKey};
+pub use name::Name;
 pub use payload::{Payload, PayloadData, StoredPayload};
 pub use record::{Events, FORMAT_VERSION, Record};
 pub use run_event::{Role, RunEvent, RunStarted};
 pub use segment::{Segment, SegmentBody};
+pub use segment_writer::SegmentWriter;

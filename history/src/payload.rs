@@ -1,6 +1,7 @@
 use crate::limits::{PAYLOAD_INLINE_MAX_BYTES, PAYLOAD_MAX_BYTES};
 use crate::{Bytes, Digest, payload_digest};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A value of the user's: an encoding name and bytes. The engine carries it and never looks inside.
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 pub struct Payload {
     /// How the bytes are to be read: `json`, `msgpack`, `binary`, or a name that the user's codec knows.
     #[serde(rename = "e", default = "json", skip_serializing_if = "is_json")]
-    pub encoding: String,
+    pub encoding: Cow<'static, str>,
     /// The bytes, or where they are kept.
     #[serde(rename = "d")]
     pub data: PayloadData,
@@ -46,7 +47,7 @@ impl Payload {
     /// A payload of the encoding `json`, kept inside the event. No check of the bytes is made.
     pub fn json(bytes: impl Into<Bytes>) -> Payload {
         Payload {
-            encoding: Payload::JSON.to_owned(),
+            encoding: Cow::Borrowed(Payload::JSON),
             data: PayloadData::Inline(bytes.into()),
             metadata: BTreeMap::new(),
         }
@@ -54,7 +55,7 @@ impl Payload {
 
     /// A payload of the encoding `binary`, kept inside the event.
     pub fn binary(bytes: impl Into<Bytes>) -> Payload {
-        Payload { encoding: "binary".to_owned(), ..Payload::json(bytes) }
+        Payload { encoding: Cow::Borrowed("binary"), ..Payload::json(bytes) }
     }
 
     /// Length of the bytes, wherever they are.
@@ -127,8 +128,8 @@ impl Payload {
     }
 }
 
-fn json() -> String {
-    Payload::JSON.to_owned()
+fn json() -> Cow<'static, str> {
+    Cow::Borrowed(Payload::JSON)
 }
 
 fn is_json(encoding: &str) -> bool {

@@ -69,18 +69,8 @@ impl Record {
 
     /// Appends the record's bytes: version, run, ordinal (0 = run stream), attempt if any, first seq, time, count, events.
     pub fn write(&self, out: &mut Vec<u8>) {
-        out.push(FORMAT_VERSION);
-        varint::write(out, self.run.0);
-        match &self.events {
-            Events::Run(_) => varint::write(out, 0),
-            Events::Conversation { ordinal, attempt, .. } => {
-                varint::write(out, u64::from(ordinal.0));
-                varint::write(out, u64::from(*attempt));
-            }
-        }
-        varint::write(out, self.first_seq);
-        varint::write(out, self.at.0.max(0) as u64);
-        varint::write(out, self.len() as u64);
+        let Record { run, first_seq, at, .. } = *self;
+        Header { run, stream: self.stream(), first_seq, at, count: self.len() }.write(out);
         match &self.events {
             Events::Run(events) => events.iter().for_each(|event| codec::write_event(out, event)),
             Events::Conversation { events, .. } => events.iter().for_each(|event| codec::write_event(out, event)),
@@ -122,7 +112,31 @@ impl Record {
     }
 }
 
+/// Appends a record with its length before it, from a header and the encoded events.
+pub(crate) fn write_framed(out: &mut Vec<u8>, header: &Header, events: &[u8]) {
+    let start = out.len();
+    header.write(out);
+    let len = out.len() - start + events.len();
+    varint::insert(out, start, len as u64);
+    out.extend_from_slice(events);
+}
+
 impl Header {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(FORMAT_VERSION);
+        varint::write(out, self.run.0);
+        match self.stream {
+            Stream::Run => varint::write(out, 0),
+            Stream::Conversation { ordinal, attempt } => {
+                varint::write(out, u64::from(ordinal.0));
+                varint::write(out, u64::from(attempt));
+            }
+        }
+        varint::write(out, self.first_seq);
+        varint::write(out, self.at.0.max(0) as u64);
+        varint::write(out, self.count as u64);
+    }
+
     fn read(bytes: &mut &[u8]) -> Result<Header, DecodeError> {
         let version = *varint::take(bytes, 1)?.first().ok_or(DecodeError::Truncated)?;
         if version == 0 || version > FORMAT_VERSION {

@@ -1,5 +1,6 @@
 use crate::{ActivityCall, ActivityOutcome, Blocked, Failure, Ordinal, Payload, RunId, Site, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What happened to a run. Replay reads these and nothing else.
 ///
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum RunEvent {
     /// Arrival: the run exists. Always the first event.
     #[serde(rename = "rs")]
-    RunStarted(Box<RunStarted>),
+    RunStarted(Arc<RunStarted>),
     /// Arrival: the final outcome of an activity. Written once per activity.
     #[serde(rename = "ar")]
     ActivityResolved {
@@ -55,7 +56,7 @@ pub enum RunEvent {
         ordinal: Ordinal,
         /// What to do, with what, under which rules.
         #[serde(rename = "c")]
-        call: Box<ActivityCall>,
+        call: Arc<ActivityCall>,
     },
     /// Command: the workflow no longer waits for an activity (a lost race, a cancelled run).
     #[serde(rename = "ac")]
@@ -112,7 +113,7 @@ pub enum RunEvent {
         ordinal: Ordinal,
         /// What to do then.
         #[serde(rename = "c")]
-        call: Box<ActivityCall>,
+        call: Arc<ActivityCall>,
     },
     /// Command: the workflow returned a result. Terminal.
     #[serde(rename = "rc")]
@@ -207,35 +208,40 @@ impl RunEvent {
     }
 
     /// Every payload in the event, in a fixed order.
-    pub fn payloads(&self) -> Vec<&Payload> {
-        payloads_of!(self, iter)
+    pub fn payloads(&self) -> &[Payload] {
+        match self {
+            RunEvent::RunStarted(started) => &started.input,
+            RunEvent::ActivityScheduled { call, .. } | RunEvent::CompensationPushed { call, .. } => &call.input,
+            own => payloads_of!(own, as_slice, from_ref, &[]),
+        }
     }
 
     /// Every payload in the event, in the same order, for replacing them in place.
-    pub fn payloads_mut(&mut self) -> Vec<&mut Payload> {
-        payloads_of!(self, iter_mut)
+    pub fn payloads_mut(&mut self) -> &mut [Payload] {
+        match self {
+            RunEvent::RunStarted(started) => &mut Arc::make_mut(started).input,
+            RunEvent::ActivityScheduled { call, .. } | RunEvent::CompensationPushed { call, .. } => {
+                &mut Arc::make_mut(call).input
+            }
+            own => payloads_of!(own, as_mut_slice, from_mut, &mut []),
+        }
     }
 }
 
-/// The payloads of an event by shared or by exclusive reference: one list, so that the two cannot differ.
+/// The payloads that stand in the event itself, by shared or by exclusive reference: one list, so that the two cannot
+/// differ.
 macro_rules! payloads_of {
-    ($event:expr, $iter:ident) => {
+    ($event:expr, $slice:ident, $one:ident, $none:expr) => {
         match $event {
-            RunEvent::RunStarted(started) => started.input.$iter().collect(),
-            RunEvent::ActivityResolved { outcome: ActivityOutcome::Completed { result }, .. } => {
-                result.$iter().collect()
-            }
+            RunEvent::ActivityResolved { outcome: ActivityOutcome::Completed { result }, .. } => result.$slice(),
             RunEvent::ActivityResolved { outcome: ActivityOutcome::Failed { failure, .. }, .. } => {
-                failure.details.$iter().collect()
+                failure.details.$slice()
             }
-            RunEvent::SignalReceived { input, .. } => input.$iter().collect(),
-            RunEvent::ActivityScheduled { call, .. } | RunEvent::CompensationPushed { call, .. } => {
-                call.input.$iter().collect()
-            }
-            RunEvent::SideEffectRecorded { value, .. } => vec![value],
-            RunEvent::RunCompleted { result } => result.$iter().collect(),
-            RunEvent::RunFailed { failure } => failure.details.$iter().collect(),
-            _ => Vec::new(),
+            RunEvent::SignalReceived { input, .. } => input.$slice(),
+            RunEvent::SideEffectRecorded { value, .. } => std::slice::$one(value),
+            RunEvent::RunCompleted { result } => result.$slice(),
+            RunEvent::RunFailed { failure } => failure.details.$slice(),
+            _ => $none,
         }
     };
 }

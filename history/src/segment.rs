@@ -54,18 +54,12 @@ impl SegmentBody {
         let size = self.records.iter().map(|record| record.len() + 4).sum::<usize>()
             + self.payloads.iter().map(|(_, bytes)| bytes.len() + 40).sum::<usize>();
         let mut out = Vec::with_capacity(size + 16);
-        out.push(FORMAT_VERSION);
-        varint::write(&mut out, self.records.len() as u64);
+        let mut records = Vec::with_capacity(size);
         for record in &self.records {
-            varint::write(&mut out, record.len() as u64);
-            out.extend_from_slice(record);
+            varint::write(&mut records, record.len() as u64);
+            records.extend_from_slice(record);
         }
-        varint::write(&mut out, self.payloads.len() as u64);
-        for (digest, bytes) in &self.payloads {
-            out.extend_from_slice(&digest.0);
-            varint::write(&mut out, bytes.len() as u64);
-            out.extend_from_slice(bytes);
-        }
+        write_body(&mut out, self.records.len() as u64, &records, &self.payloads);
         out.into()
     }
 
@@ -97,6 +91,19 @@ impl SegmentBody {
             0 => Ok(body),
             bytes => Err(DecodeError::Trailing { bytes }),
         }
+    }
+}
+
+/// Appends a body: version, `count` records that already have their lengths, payloads with digest and length.
+pub(crate) fn write_body(out: &mut Vec<u8>, count: u64, records: &[u8], payloads: &[(Digest, Bytes)]) {
+    out.push(FORMAT_VERSION);
+    varint::write(out, count);
+    out.extend_from_slice(records);
+    varint::write(out, payloads.len() as u64);
+    for (digest, bytes) in payloads {
+        out.extend_from_slice(&digest.0);
+        varint::write(out, bytes.len() as u64);
+        out.extend_from_slice(bytes);
     }
 }
 

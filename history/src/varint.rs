@@ -10,6 +10,14 @@ pub(crate) fn write(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Inserts an integer at `at`, moving what stands behind it. For a length that is known only when its value is written.
+pub(crate) fn insert(out: &mut Vec<u8>, at: usize, value: u64) {
+    let behind = out.len();
+    write(out, value);
+    let width = out.len() - behind;
+    out[at..].rotate_right(width);
+}
+
 /// Reads one integer and moves `bytes` past it. Refuses a form longer than needed, so that equal values are equal bytes.
 pub(crate) fn read(bytes: &mut &[u8]) -> Result<u64, DecodeError> {
     let mut value = 0u64;
@@ -63,6 +71,16 @@ mod tests {
             let mut bytes = out.as_slice();
             prop_assert_eq!(read(&mut bytes).unwrap(), value);
             prop_assert_eq!(bytes, rest.as_slice());
+        }
+
+        #[test]
+        fn an_inserted_integer_stands_where_a_written_one_would(value: u64, rest in proptest::collection::vec(any::<u8>(), 0..9)) {
+            let mut written = vec![1, 2];
+            write(&mut written, value);
+            written.extend(&rest);
+            let mut inserted = [vec![1, 2], rest].concat();
+            insert(&mut inserted, 2, value);
+            prop_assert_eq!(inserted, written);
         }
 
         #[test]

@@ -63,10 +63,10 @@ fn serve(world: &mut World) {
 
 fn body(request: &Request) -> Answer {
     let argument = |index: usize| -> String {
-        let bytes = request.input[index].bytes().expect("requests carry their payloads");
+        let bytes = request.call.input[index].bytes().expect("requests carry their payloads");
         String::from_utf8(bytes.to_vec()).expect("arguments are JSON")
     };
-    let result = match request.activity_type.as_str() {
+    let result = match request.call.activity_type.as_str() {
         "pay.charge" if argument(1) == "0" => {
             let details = Some(Payload::json(b"\"Stolen\"".to_vec()));
             let failure = antiphon_history::Failure { details, ..failure("the card is stolen") };

@@ -9,8 +9,8 @@ use antiphon_engine::{
     RunFuture, StartRequest, Target, WorkerSpec,
 };
 use antiphon_history::{
-    ActivityCall, ActivityOptions, Bytes, Digest, Events, Failure, HistoryFile, Payload, Record, RunKey, Site,
-    Timestamp, WorkflowKey,
+    ActivityCall, ActivityOptions, Bytes, Digest, Events, Failure, HistoryFile, Payload, Record, RunKey, SegmentBody,
+    Site, Timestamp, WorkflowKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -58,11 +58,11 @@ pub fn json(text: &str) -> Payload {
 /// A call with the default options, asked for at a made-up place.
 pub fn call(name: &str, input: &str) -> ActivityCall {
     ActivityCall {
-        activity_type: name.to_owned(),
-        queue: "default".to_owned(),
+        activity_type: name.into(),
+        queue: "default".into(),
         input: vec![json(input)],
         options: ActivityOptions::default(),
-        site: Site(format!("flow.rs:{}", name.len())),
+        site: Site(format!("flow.rs:{}", name.len()).into()),
     }
 }
 
@@ -155,13 +155,14 @@ impl World {
         let Batch { segment, effects, .. } = self.partition.take();
         if let Some(body) = segment {
             self.segments += 1;
+            let body = SegmentBody::read(&body).expect("the engine writes readable segments");
             self.records.extend(body.records);
             self.payloads.extend(body.payloads);
         }
         for effect in effects {
             match effect {
-                Effect::Dispatch { worker, request } => self.sent.push((worker, *request)),
-                Effect::CancelLeg { worker, leg, .. } => self.cancelled.push((worker, leg)),
+                Effect::Dispatch { worker, request } => self.sent.push((worker.to_string(), *request)),
+                Effect::CancelLeg { worker, leg, .. } => self.cancelled.push((worker.to_string(), leg)),
                 Effect::Reply { to, reply } => {
                     self.replies.insert(to.0, reply);
                 }

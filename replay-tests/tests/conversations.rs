@@ -70,8 +70,11 @@ fn a_lost_worker_ends_the_leg_and_another_takes_the_same_request() {
     world.step(Input::WorkerLeft { name: "w1".into() });
     let (second, again) = world.sent[0].clone();
     assert_eq!(second, "w2");
-    assert_eq!((request.conversation, 2, request.input.clone()), (again.conversation, again.leg, again.input.clone()));
-    assert_eq!(request.idempotency_key, again.idempotency_key);
+    assert_eq!(
+        (request.conversation, 2, request.call.input.clone()),
+        (again.conversation, again.leg, again.call.input.clone())
+    );
+    assert_eq!(request.idempotency_key(), again.idempotency_key());
     world.answer_to(&request, Answer::Completed { result: vec![json("\"late\"")] });
     assert_eq!(world.partition.stats().stale_answers, 1, "the lost leg's answer changes nothing");
     world.complete("\"hello\"");

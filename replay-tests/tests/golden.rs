@@ -89,7 +89,7 @@ fn without_site(event: &RunEvent) -> String {
     let mut event = event.clone();
     match &mut event {
         RunEvent::ActivityScheduled { call, .. } | RunEvent::CompensationPushed { call, .. } => {
-            call.site = Default::default();
+            std::sync::Arc::make_mut(call).site = Default::default();
         }
         RunEvent::TimerStarted { site, .. } | RunEvent::SideEffectRecorded { site, .. } => *site = Default::default(),
         _ => {}

@@ -164,18 +164,18 @@ impl Life {
 }
 
 fn answer(request: &Request, how: u8) -> Answer {
-    let result = match request.activity_type.as_str() {
+    let result = match request.call.activity_type.as_str() {
         "pay.charge" => json("7100"),
         "pay.refund" => json("null"),
-        _ => request.input[0].clone(),
+        _ => request.call.input[0].clone(),
     };
     match how {
         // Only a charge can fail with an error of its own.
-        7 if request.activity_type == "pay.charge" => {
+        7 if request.call.activity_type == "pay.charge" => {
             let details = Some(Payload::json(b"\"Busy\"".to_vec()));
             Answer::Failed { failure: antiphon_history::Failure { details, ..failure("busy") }, retryable: true }
         }
-        8 if request.activity_type == "pay.charge" => {
+        8 if request.call.activity_type == "pay.charge" => {
             let details = Some(Payload::json(b"\"Stolen\"".to_vec()));
             Answer::Failed { failure: antiphon_history::Failure { details, ..failure("stolen") }, retryable: false }
         }

@@ -34,7 +34,7 @@ impl Worker for Suspicious {
             self.unrecorded.fetch_add(1, Ordering::SeqCst);
         }
         self.served.lock().unwrap().push((request.conversation, request.leg));
-        responder.answer(Answer::Completed { result: request.input });
+        responder.answer(Answer::Completed { result: request.call.input.clone() });
     }
 
     fn cancel(&self, _: ConversationKey, _: u32) {}
@@ -265,7 +265,7 @@ impl Worker for Eager {
 
     fn send(&self, request: Request, responder: Responder) {
         if self.left.fetch_sub(1, Ordering::SeqCst) > 1 {
-            responder.answer(Answer::Completed { result: request.input });
+            responder.answer(Answer::Completed { result: request.call.input.clone() });
         }
     }
 

@@ -141,7 +141,7 @@ fn a_failed_saga_runs_its_compensations_in_reverse_and_then_fails() {
     world.start("a", "saga", "0");
     let mut order = Vec::new();
     while let Some((_, request)) = world.sent.first().cloned() {
-        order.push(request.activity_type.clone());
+        order.push(request.call.activity_type.clone());
         world.complete("1");
     }
     assert_eq!(order, ["reserve", "charge", "refund", "release"]);
@@ -157,7 +157,7 @@ fn a_cancel_reaches_the_running_activity_then_the_compensations_run_then_the_run
     world.cancel("a", "customer left");
     assert_eq!(world.cancelled.len(), 1);
     world.answer_to(&charge, Answer::Stopped);
-    assert_eq!(world.sent[0].1.activity_type, "release");
+    assert_eq!(world.sent[0].1.call.activity_type, "release");
     world.complete("1");
     let text = world.text(1);
     assert!(text.contains("CancelSent leg=1\n#3.1 5 Exited leg=1 cancelled\n#3.1 6 Closed cancelled"), "{text}");
@@ -216,7 +216,7 @@ fn mixed_run(restart_before: Option<usize>) -> World {
         match step {
             0 => drop(world.start("a", "mixed", "0")),
             1 => {
-                let echo = world.sent.iter().position(|(_, request)| request.activity_type == "echo").unwrap();
+                let echo = world.sent.iter().position(|(_, request)| request.call.activity_type == "echo").unwrap();
                 let request = world.sent.remove(echo).1;
                 world.answer_to(&request, Answer::Completed { result: vec![json("1")] });
             }

@@ -78,7 +78,7 @@ impl Worker for LocalPool {
     fn send(&self, request: Request, responder: Responder) {
         let key = (request.conversation, request.leg);
         let report = Report { responder: responder.clone(), running: Arc::clone(&self.running), key, answered: false };
-        let Some(body) = self.bodies.get(&request.activity_type).cloned() else {
+        let Some(body) = self.bodies.get(&*request.call.activity_type).cloned() else {
             // Not reached while the engine keeps to our spec; dropping the report answers for us.
             return drop(report);
         };

@@ -397,11 +397,11 @@ impl<'a> Session<'a> {
     fn resolve(&mut self, effect: Effect) -> Option<Release> {
         match effect {
             Effect::Dispatch { worker, request } => {
-                let worker = Arc::clone(self.shell.workers.get(&worker)?);
+                let worker = Arc::clone(self.shell.workers.get(&*worker)?);
                 Some(Release::Send { worker, request })
             }
             Effect::CancelLeg { worker, conversation, leg } => {
-                let worker = Arc::clone(self.shell.workers.get(&worker)?);
+                let worker = Arc::clone(self.shell.workers.get(&*worker)?);
                 Some(Release::Cancel { worker, conversation, leg })
             }
             Effect::Reply { to, reply } => Some(Release::Reply { caller: self.callers.remove(&to)?, reply }),

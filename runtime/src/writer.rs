@@ -2,7 +2,7 @@
 
 use crate::inbox::{Inbox, Message};
 use crate::release::Release;
-use antiphon_history::{Segment, SegmentBody, Timestamp};
+use antiphon_history::{Bytes, Segment, Timestamp};
 use antiphon_recorder::Log;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 /// One batch on its way to the log.
 pub(crate) struct Work {
-    pub(crate) segment: Option<SegmentBody>,
+    /// An encoded [`antiphon_history::SegmentBody`].
+    pub(crate) segment: Option<Bytes>,
     pub(crate) at: Timestamp,
     pub(crate) releases: Vec<Release>,
 }
@@ -35,7 +36,7 @@ pub(crate) fn run(
     for Work { segment, at, releases } in work {
         if let Some(body) = segment {
             let tip = log.tip();
-            let segment = Segment::seal(tip.digest, tip.id + 1, at, body.to_bytes());
+            let segment = Segment::seal(tip.digest, tip.id + 1, at, body);
             log.prune(progress.prunable.load(Ordering::Relaxed));
             if let Err(error) = log.append(&segment) {
                 // What the log holds now is unknown. The batch's callers are told so by their dropped senders, and

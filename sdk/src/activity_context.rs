@@ -99,7 +99,7 @@ impl ActivityContext {
     /// 64 hexadecimal digits that are the same for every attempt and leg of this call and for no other call. Hand it to
     /// outside systems that recognise a repeated request.
     pub fn idempotency_key(&self) -> String {
-        self.task.as_ref().map_or_else(|| "unit-test".to_owned(), |task| task.request.idempotency_key.to_string())
+        self.task.as_ref().map_or_else(|| "unit-test".to_owned(), |task| task.request.idempotency_key().to_string())
     }
 
     /// The run that asked; `None` in a unit test.

@@ -56,7 +56,7 @@ pub(crate) fn activity_call<D: ActivityDefinition>(
     IdError::check("activity name", D::NAME)?;
     let input = input?;
     let (queue, options) = options.finish()?;
-    Ok(ActivityCall { activity_type: D::NAME.to_owned(), queue, input, options, site: Site::default() })
+    Ok(ActivityCall { activity_type: D::NAME.into(), queue: queue.into(), input, options, site: Site::default() })
 }
 
 impl<D: ActivityDefinition> fmt::Debug for Call<D> {

@@ -154,7 +154,7 @@ impl<'run> WorkflowContext<'run> {
 #[track_caller]
 pub(crate) fn here() -> Site {
     let place = Location::caller();
-    Site(format!("{}:{}", place.file(), place.line()))
+    Site(format!("{}:{}", place.file(), place.line()).into())
 }
 
 /// An activity call on its way: a builder, and the future of its outcome.

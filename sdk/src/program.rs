@@ -42,7 +42,7 @@ impl<D: WorkflowDefinition> Program for TypedProgram<D> {
                 Ok(args) => args,
                 Err(error) => {
                     // The input was readable when the run was accepted: the code has changed since. Blocked, not failed.
-                    context.block_undecodable(error.to_string(), antiphon_history::Site(D::SITE.to_owned()));
+                    context.block_undecodable(error.to_string(), antiphon_history::Site(D::SITE.into()));
                     return std::future::pending().await;
                 }
             };
@@ -79,7 +79,7 @@ impl<D: ActivityDefinition> ActivityBody for TypedBody<D> {
     }
 
     fn run(&self, task: Task) -> BodyFuture {
-        let args = D::Args::from_payloads(&task.request.input);
+        let args = D::Args::from_payloads(&task.request.call.input);
         let context = ActivityContext::new(task, self.states.clone());
         Box::pin(async move {
             let args = match args {

@@ -176,7 +176,7 @@ pub(crate) fn encode_at<T: Serialize + ?Sized>(place: Place, value: &T) -> Resul
 pub(crate) fn decode_at<T: DeserializeOwned>(place: Place, payload: &Payload) -> Result<T, DecodeError> {
     let type_name = || type_name::<T>().to_owned();
     if payload.encoding != Payload::JSON {
-        return Err(DecodeError::Encoding { place, type_name: type_name(), encoding: payload.encoding.clone() });
+        return Err(DecodeError::Encoding { place, type_name: type_name(), encoding: payload.encoding.to_string() });
     }
     match &payload.data {
         PayloadData::Inline(bytes) => serde_json::from_slice(bytes).map_err(|problem| DecodeError::Undecodable {

@@ -9,6 +9,7 @@ use antiphon_history::{
     Response, RunEvent, RunKey, TimeoutKind,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 impl Partition {
     /// A worker has ended a leg. Only the leg that is under way, with its token, counts (invariant 5).
@@ -50,7 +51,7 @@ impl Partition {
         };
         let record_ms = self.core.config.heartbeat_record_ms;
         let ordinal = conversation.ordinal;
-        let Some(activity) = run.state.activities.get_mut(&ordinal) else { return };
+        let Some(activity) = run.state.activities.get_mut(ordinal) else { return };
         activity.conversation.heard(now);
         if let Some(details) = details.filter(Payload::is_within_limit) {
             if activity.progress_recorded_at.plus_ms(record_ms) <= now {
@@ -75,7 +76,7 @@ impl Partition {
     /// A deadline of an activity, or the end of a wait between its legs or attempts, has come.
     pub(super) fn activity_due(&mut self, key: RunKey, ordinal: Ordinal) {
         let Some(run) = self.runs.get_mut(&key) else { return };
-        let Some(activity) = run.state.activities.get_mut(&ordinal) else { return };
+        let Some(activity) = run.state.activities.get_mut(ordinal) else { return };
         activity.indexed = None;
         let now = self.core.now;
         // Computed again rather than believed: a heartbeat may have moved the deadline since it was noted.
@@ -94,7 +95,7 @@ impl Partition {
     pub fn stuck(&self) -> Option<RequestError> {
         self.runs.values().find_map(|run| {
             let waits = |activity: &&Activity| activity.conversation.phase() == Phase::Queued;
-            let call = &run.state.activities.values().find(waits)?.call;
+            let call = &run.state.activities.iter().map(|(_, activity)| &**activity).find(waits)?.call;
             let reason = self.core.dispatch.nobody(call)?;
             Some(RequestError::Stuck { workflow_id: run.state.workflow().to_string(), call: call.to_string(), reason })
         })
@@ -132,7 +133,7 @@ impl Core {
     fn select(&mut self, run: &mut Run, ordinal: Ordinal) -> bool {
         let key = run.state.key;
         let Some(conversation) = run.state.conversation_key(ordinal) else { return false };
-        let Some(activity) = run.state.activities.get(&ordinal) else { return false };
+        let Some(activity) = run.state.activities.get(ordinal) else { return false };
         let Some(choice) = self.dispatch.choose(key, ordinal, activity.conversation.excluded()) else { return false };
         let leg = activity.conversation.next_leg();
         let token = self.mint.token(conversation, leg);
@@ -141,11 +142,8 @@ impl Core {
             leg,
             token,
             run_id: run.state.started.run_id,
-            activity_type: activity.call.activity_type.clone(),
-            input: activity.call.input.clone(),
-            options: activity.call.options.clone(),
+            call: Arc::clone(&activity.call),
             details: activity.conversation.details().cloned(),
-            idempotency_key: Request::idempotency_key(run.state.started.run_id, ordinal),
         };
         let selected = ConversationEvent::WorkerSelected {
             leg,
@@ -165,7 +163,7 @@ impl Core {
 
     /// Records, once per reason, that no connected worker could ever take an attempt; fails it if it asked for that.
     pub(super) fn note_nobody(&mut self, run: &mut Run, ordinal: Ordinal) {
-        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
         let Some(reason) = self.dispatch.nobody(&activity.call) else { return };
         if activity.conversation.phase() != Phase::Queued || activity.conversation.no_worker() == Some(&reason) {
             return;
@@ -187,7 +185,7 @@ impl Core {
     fn failed(&mut self, run: &mut Run, ordinal: Ordinal, leg: u32, failure: Failure, retryable: bool) {
         let response = Response::Failed { message: failure.message.clone(), retryable };
         self.converse(run, ordinal, ConversationEvent::Received { leg, response });
-        let attempts = run.state.activities.get(&ordinal).map_or(1, |activity| activity.attempt);
+        let attempts = run.state.activities.get(ordinal).map_or(1, |activity| activity.attempt);
         if retryable && self.retry(run, ordinal, ConversationOutcome::Failed) {
             return;
         }
@@ -197,7 +195,7 @@ impl Core {
     /// Closes the conversation of a failed attempt and opens the next one, if the policy allows, the body may run twice
     /// and there is time.
     fn retry(&mut self, run: &mut Run, ordinal: Ordinal, outcome: ConversationOutcome) -> bool {
-        let Some(activity) = run.state.activities.get(&ordinal) else { return false };
+        let Some(activity) = run.state.activities.get(ordinal) else { return false };
         let options = &activity.call.options;
         if options.at_most_once {
             return false;
@@ -215,7 +213,7 @@ impl Core {
 
     fn timed_out(&mut self, run: &mut Run, ordinal: Ordinal, kind: TimeoutKind) {
         self.stop_leg(run, ordinal, ExitReason::TimedOut { kind });
-        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
         let attempts = activity.attempt;
         // Only a leg that ran too long is worth another attempt: no wait would bring a worker or more time.
         let again = matches!(kind, TimeoutKind::StartToClose | TimeoutKind::Heartbeat);
@@ -227,7 +225,7 @@ impl Core {
 
     /// A leg ended without a word of the activity. Another leg of the same conversation, while the budget lasts.
     pub(super) fn lost(&mut self, run: &mut Run, ordinal: Ordinal, reason: ExitReason) {
-        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
         let Some(leg) = activity.conversation.leg() else { return };
         let (options, losses) = (&activity.call.options, activity.conversation.losses() + 1);
         let over = options.at_most_once || losses > options.max_losses;
@@ -264,18 +262,18 @@ impl Core {
 
 /// The run of a leg that is under way and whose token this is.
 fn current(
-    runs: &mut BTreeMap<RunKey, Run>,
+    runs: &mut BTreeMap<RunKey, Box<Run>>,
     conversation: ConversationKey,
     leg: u32,
     token: Token,
 ) -> Option<&mut Run> {
     let run = runs.get_mut(&conversation.run)?;
-    let known = run.state.activities.get(&conversation.ordinal)?.conversation.leg()?.token == token.hash();
+    let known = run.state.activities.get(conversation.ordinal)?.conversation.leg()?.token == token.hash();
     (known && is_current(run, conversation, leg)).then_some(run)
 }
 
 fn is_current(run: &Run, conversation: ConversationKey, leg: u32) -> bool {
-    run.state.activities.get(&conversation.ordinal).is_some_and(|activity| {
+    run.state.activities.get(conversation.ordinal).is_some_and(|activity| {
         activity.attempt == conversation.attempt
             && activity.conversation.phase() == Phase::InDoubt
             && activity.conversation.leg().is_some_and(|current| current.number == leg)

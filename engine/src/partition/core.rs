@@ -8,23 +8,23 @@ use antiphon_history::{ConversationEvent, ConversationOutcome, ExitReason, Ordin
 impl Core {
     /// Records an arrival, hands it to the workflow, records what it asks and does what follows from it.
     pub(super) fn arrive(&mut self, run: &mut Run, arrival: RunEvent) {
-        if !self.record(run, arrival.clone()) {
+        if !self.record(run, &arrival) {
             return;
         }
-        let commands = run.take_in(&arrival, self.now);
+        let commands = run.take_in(arrival, self.now);
         self.carry_out(run, commands);
     }
 
     /// Records events that the run's code or its driver gave, then does what follows from them.
     ///
     /// Two passes: the run's events are consecutive in the record, and the conversations that they open come behind.
-    pub(super) fn carry_out(&mut self, run: &mut Run, events: Vec<RunEvent>) {
-        let recorded: Vec<RunEvent> = events.into_iter().filter(|event| self.record(run, event.clone())).collect();
-        for event in &recorded {
+    pub(super) fn carry_out(&mut self, run: &mut Run, mut events: Vec<RunEvent>) {
+        events.retain(|event| self.record(run, event));
+        for event in &events {
             match event {
                 RunEvent::ActivityScheduled { ordinal, .. } => self.open(run, *ordinal, None),
                 RunEvent::ActivityCancelled { ordinal } => self.withdraw(run, *ordinal),
-                RunEvent::TimerStarted { ordinal, due, .. } if run.state.timers.contains_key(ordinal) => {
+                RunEvent::TimerStarted { ordinal, due, .. } if run.state.timers.contains(*ordinal) => {
                     self.deadlines.insert((*due, Due::Timer(run.state.key, *ordinal)));
                 }
                 RunEvent::Blocked(_) => {
@@ -42,25 +42,25 @@ impl Core {
     }
 
     /// Records one event of the run stream. False, and counted, if it cannot follow (invariant 8).
-    pub(super) fn record(&mut self, run: &mut Run, event: RunEvent) -> bool {
+    pub(super) fn record(&mut self, run: &mut Run, event: &RunEvent) -> bool {
         let seq = run.state.next_seq;
-        if let RunEvent::TimerCancelled { ordinal } = &event
-            && let Some(due) = run.state.timers.get(ordinal)
+        if let RunEvent::TimerCancelled { ordinal } = event
+            && let Some(due) = run.state.timers.get(*ordinal)
         {
             self.deadlines.remove(&(*due, Due::Timer(run.state.key, *ordinal)));
         }
-        if run.state.apply_run(&event, self.now).is_err() {
+        if run.state.apply_run(event, self.now).is_err() {
             self.stats.anomalies += 1;
             return false;
         }
-        self.batch.push_run(run.state.key, seq, self.now, event);
+        self.batch.run_event(run.state.key, seq, self.now, event);
         self.touch(run);
         true
     }
 
     /// Records one event of an activity's conversation. False, and counted, if it cannot follow.
     pub(super) fn converse(&mut self, run: &mut Run, ordinal: Ordinal, event: ConversationEvent) -> bool {
-        let Some(activity) = run.state.activities.get(&ordinal) else { return false };
+        let Some(activity) = run.state.activities.get(ordinal) else { return false };
         let opens = matches!(event, ConversationEvent::Scheduled { .. });
         let attempt = activity.attempt + u32::from(opens);
         let seq = if opens { 1 } else { activity.conversation.events() + 1 };
@@ -68,14 +68,14 @@ impl Core {
             self.stats.anomalies += 1;
             return false;
         }
-        self.batch.push_conversation(run.state.key, (ordinal, attempt), seq, self.now, event);
+        self.batch.conversation_event(run.state.key, (ordinal, attempt), seq, self.now, &event);
         self.touch(run);
         true
     }
 
     /// Opens the conversation of an activity's next attempt, to be taken from `visible_at` on.
     pub(super) fn open(&mut self, run: &mut Run, ordinal: Ordinal, visible_at: Option<Timestamp>) {
-        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
         let event = ConversationEvent::Scheduled {
             activity_type: activity.call.activity_type.clone(),
             queue: activity.call.queue.clone(),
@@ -90,7 +90,7 @@ impl Core {
 
     /// Puts a queued attempt in line, if it may be taken now.
     pub(super) fn line_up(&mut self, run: &Run, ordinal: Ordinal) {
-        if let Some(activity) = run.state.activities.get(&ordinal)
+        if let Some(activity) = run.state.activities.get(ordinal)
             && activity.conversation.phase() == Phase::Queued
             && activity.conversation.visible_at() <= self.now
         {
@@ -110,7 +110,7 @@ impl Core {
     /// is given back when the worker says that the body has ended.
     pub(super) fn stop_leg(&mut self, run: &mut Run, ordinal: Ordinal, reason: ExitReason) {
         let Some(conversation) = run.state.conversation_key(ordinal) else { return };
-        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
         let Some(leg) = activity.conversation.leg() else { return };
         let (number, worker) = (leg.number, leg.worker.clone());
         let details = activity.conversation.details().cloned();
@@ -123,7 +123,7 @@ impl Core {
     /// Brings the deadline index in line with an activity's conversation.
     pub(super) fn reindex(&mut self, run: &mut Run, ordinal: Ordinal) {
         let key = run.state.key;
-        let Some(activity) = run.state.activities.get_mut(&ordinal) else { return };
+        let Some(activity) = run.state.activities.get_mut(ordinal) else { return };
         let wanted =
             Deadlines::of(&activity.conversation, &activity.call.options, activity.scheduled_at, self.now).next;
         if activity.indexed == wanted {
@@ -140,7 +140,7 @@ impl Core {
 
     pub(super) fn unindex(&mut self, run: &mut Run, ordinal: Ordinal) {
         let key = run.state.key;
-        if let Some(activity) = run.state.activities.get_mut(&ordinal)
+        if let Some(activity) = run.state.activities.get_mut(ordinal)
             && let Some((at, _)) = activity.indexed.take()
         {
             self.deadlines.remove(&(at, Due::Activity(key, ordinal)));
@@ -149,7 +149,9 @@ impl Core {
 
     /// Answers everybody who waits for a run that has ended, or cannot go on.
     fn tell_waiters(&mut self, run: &Run) {
-        for to in self.waiters.remove(&run.state.key).unwrap_or_default() {
+        let key = run.state.key;
+        while let Some(&(_, to)) = self.waiters.range((key, ReplyTo(0))..=(key, ReplyTo(u64::MAX))).next() {
+            self.waiters.remove(&(key, to));
             self.waiting.remove(&to);
             self.await_end(run, to);
         }
@@ -165,7 +167,7 @@ impl Core {
             (Some(Outcome::Cancelled(reason)), _) => ended(RunOutcome::Cancelled { reason: reason.clone() }),
             (None, Some(reason)) => Reply::Blocked { run_id, reason: reason.clone() },
             (None, None) => {
-                self.waiters.entry(run.state.key).or_default().push(to);
+                self.waiters.insert((run.state.key, to));
                 self.waiting.insert(to, run.state.key);
                 return;
             }
@@ -186,13 +188,8 @@ impl Core {
     }
 
     pub(super) fn forget(&mut self, to: ReplyTo) {
-        if let Some(run) = self.waiting.remove(&to)
-            && let Some(waiters) = self.waiters.get_mut(&run)
-        {
-            waiters.retain(|waiter| *waiter != to);
-            if waiters.is_empty() {
-                self.waiters.remove(&run);
-            }
+        if let Some(run) = self.waiting.remove(&to) {
+            self.waiters.remove(&(run, to));
         }
     }
 

@@ -32,21 +32,19 @@ impl Partition {
             return Ok(key);
         }
         self.advance(now.max(recorded.row.updated_at));
-        let Resumed { mut run, events } = Run::resume(&recorded, &self.core.programs, &self.core.config)
+        let Resumed { run, events } = Run::resume(recorded, &self.core.programs, &self.core.config)
             .map_err(|problem| LoadError::Fold { run: key, problem: problem.to_string() })?;
+        let mut run = Box::new(run);
         self.core.stats.loaded += 1;
-        for (ordinal, due) in &run.state.timers {
-            self.core.deadlines.insert((*due, Due::Timer(key, *ordinal)));
+        for (ordinal, due) in run.state.timers.iter() {
+            self.core.deadlines.insert((*due, Due::Timer(key, ordinal)));
         }
-        let open: Vec<Ordinal> = run.state.activities.keys().copied().collect();
+        let open: Vec<Ordinal> = run.state.activities.iter().map(|(ordinal, _)| ordinal).collect();
         for ordinal in open {
             self.core.take_up(&mut run, ordinal);
         }
         self.core.carry_out(&mut run, events);
-        let workflow = run.state.workflow();
-        if self.ids.get(&workflow).is_none_or(|known| *known < key) {
-            self.ids.insert(workflow, key);
-        }
+        self.ids.insert((run.state.workflow().fingerprint(), key));
         self.runs.insert(key, run);
         self.dispatch();
         Ok(key)
@@ -78,20 +76,17 @@ impl Partition {
 
     fn let_go(&mut self, key: RunKey) {
         let Some(run) = self.runs.remove(&key) else { return };
-        for (ordinal, due) in &run.state.timers {
-            self.core.deadlines.remove(&(*due, Due::Timer(key, *ordinal)));
+        for (ordinal, due) in run.state.timers.iter() {
+            self.core.deadlines.remove(&(*due, Due::Timer(key, ordinal)));
         }
-        let workflow = run.state.workflow();
-        if self.ids.get(&workflow) == Some(&key) {
-            self.ids.remove(&workflow);
-        }
+        self.ids.remove(&(run.state.workflow().fingerprint(), key));
     }
 }
 
 impl Core {
     /// Takes up an open activity of a run that was just loaded.
     fn take_up(&mut self, run: &mut Run, ordinal: Ordinal) {
-        let Some(activity) = run.state.activities.get(&ordinal) else { return };
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
         match activity.conversation.phase() {
             Phase::Selected | Phase::InDoubt => self.lost(run, ordinal, ExitReason::EngineRestart),
             Phase::Queued => {
@@ -104,19 +99,21 @@ impl Core {
     }
 
     /// Notes a run that may leave memory once the archive has all of it.
-    pub(super) fn rest(&mut self, run: &Run) {
+    pub(super) fn rest(&mut self, run: &mut Run) {
         let entry = (run.last_segment, run.state.key);
         if run.state.status.is_closed() {
-            self.closed.insert(entry);
+            run.resting = self.closed.insert(entry);
         } else if run.state.is_parked() {
-            self.parked.insert(entry);
+            run.resting = self.parked.insert(entry);
         }
     }
 
     /// Takes a run off the notes: something is being recorded for it.
-    pub(super) fn unrest(&mut self, run: &Run) {
-        let entry = (run.last_segment, run.state.key);
-        self.closed.remove(&entry);
-        self.parked.remove(&entry);
+    pub(super) fn unrest(&mut self, run: &mut Run) {
+        if std::mem::take(&mut run.resting) {
+            let entry = (run.last_segment, run.state.key);
+            self.closed.remove(&entry);
+            self.parked.remove(&entry);
+        }
     }
 }

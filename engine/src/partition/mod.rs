@@ -17,7 +17,7 @@ use crate::dispatch::{Dispatch, WorkerView};
 use crate::run::Run;
 use crate::{Batch, Config, Input, Programs, ReplyTo};
 use antiphon_conversation::TokenMint;
-use antiphon_history::{Ordinal, RunKey, Timestamp, WorkflowKey};
+use antiphon_history::{Ordinal, RunKey, SegmentWriter, Timestamp, WorkflowKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use memory::LoadError;
@@ -28,9 +28,10 @@ pub use memory::LoadError;
 /// effects (invariant 1). If a segment cannot be made durable the partition is dropped and built again from the store;
 /// nothing is ever rolled back.
 pub struct Partition {
-    pub(crate) runs: BTreeMap<RunKey, Run>,
-    /// The newest run in memory of each workflow id.
-    pub(crate) ids: BTreeMap<WorkflowKey, RunKey>,
+    /// Boxed: a tree moves its values about.
+    pub(crate) runs: BTreeMap<RunKey, Box<Run>>,
+    /// The runs in memory by the fingerprint of their workflow id.
+    pub(crate) ids: BTreeSet<(u64, RunKey)>,
     pub(crate) core: Core,
 }
 
@@ -44,12 +45,12 @@ pub(crate) struct Core {
     /// The id that the segment of the open batch will have.
     pub(crate) next_segment: u64,
     next_run: u64,
-    batch: crate::batch::BatchBuilder,
+    batch: SegmentWriter,
     effects: Vec<crate::Effect>,
     /// What must happen when, without a word from anybody.
     pub(crate) deadlines: BTreeSet<(Timestamp, Due)>,
     pub(crate) dispatch: Dispatch,
-    waiters: BTreeMap<RunKey, Vec<ReplyTo>>,
+    waiters: BTreeSet<(RunKey, ReplyTo)>,
     waiting: BTreeMap<ReplyTo, RunKey>,
     /// Closed and parked runs by the segment of their latest event: candidates for leaving memory.
     closed: BTreeSet<(u64, RunKey)>,
@@ -115,7 +116,7 @@ impl Partition {
     pub fn new(config: Config, programs: Programs, origin: Origin) -> Partition {
         Partition {
             runs: BTreeMap::new(),
-            ids: BTreeMap::new(),
+            ids: BTreeSet::new(),
             core: Core {
                 config,
                 programs,
@@ -128,7 +129,7 @@ impl Partition {
                 effects: Vec::new(),
                 deadlines: BTreeSet::new(),
                 dispatch: Dispatch::default(),
-                waiters: BTreeMap::new(),
+                waiters: BTreeSet::new(),
                 waiting: BTreeMap::new(),
                 closed: BTreeSet::new(),
                 parked: BTreeSet::new(),
@@ -182,7 +183,7 @@ impl Partition {
 
     /// Whether the open batch has grown to its bound: take it before the next step.
     pub fn is_full(&self) -> bool {
-        self.core.batch.bytes() >= self.core.config.segment_bytes
+        self.core.batch.len() >= self.core.config.segment_bytes
     }
 
     /// The next moment at which something must happen without an input. Step with [`Input::Tick`] then.
@@ -192,7 +193,7 @@ impl Partition {
 
     /// Whether the newest run of a workflow id is in memory.
     pub fn knows(&self, workflow: &WorkflowKey) -> bool {
-        self.ids.contains_key(workflow)
+        self.newest(workflow).is_some()
     }
 
     /// Whether a run is in memory.
@@ -220,6 +221,13 @@ impl Partition {
         self.core.dispatch.views()
     }
 
+    /// The newest run in memory of a workflow id.
+    pub(crate) fn newest(&self, workflow: &WorkflowKey) -> Option<&Run> {
+        let fingerprint = workflow.fingerprint();
+        let alike = self.ids.range((fingerprint, RunKey(0))..=(fingerprint, RunKey(u64::MAX)));
+        alike.rev().filter_map(|(_, key)| self.runs.get(key)).find(|run| run.state.is_of(workflow)).map(|run| &**run)
+    }
+
     /// Lets everything happen that is due, in order of its moment.
     fn advance(&mut self, now: Timestamp) {
         self.core.now = self.core.now.max(now);
@@ -237,7 +245,7 @@ impl Partition {
 
     fn timer_due(&mut self, key: RunKey, ordinal: Ordinal) {
         let Some(run) = self.runs.get_mut(&key) else { return };
-        if run.state.timers.contains_key(&ordinal) {
+        if run.state.timers.contains(ordinal) {
             self.core.arrive(run, antiphon_history::RunEvent::TimerFired { ordinal });
         }
     }

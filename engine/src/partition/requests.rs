@@ -4,6 +4,7 @@ use crate::state::RunState;
 use crate::{IdReuse, Reply, ReplyTo, RequestError, SEMANTICS, StartRequest, Target};
 use antiphon_history::limits::{PAYLOAD_MAX_BYTES, bounded_text};
 use antiphon_history::{IdError, Payload, RunEvent, RunId, RunKey, RunStarted, RunStatus, WorkflowKey};
+use std::sync::Arc;
 
 impl Partition {
     pub(super) fn start(&mut self, request: StartRequest, reply: ReplyTo) {
@@ -19,7 +20,7 @@ impl Partition {
             let known = if known.is_empty() { "none".to_owned() } else { known };
             return Err(RequestError::UnknownWorkflow { workflow_type: request.workflow_type, known });
         };
-        if let Some(run) = self.ids.get(&request.workflow).and_then(|key| self.runs.get(key))
+        if let Some(run) = self.newest(&request.workflow)
             && !may_replace(run.state.status, request.id_reuse)
         {
             return same_or_conflict(run, &request);
@@ -33,7 +34,7 @@ impl Partition {
         let key = RunKey(self.core.next_run);
         self.core.next_run += 1;
         let run_id = self.core.run_id(key);
-        let started = RunStarted {
+        let started = Arc::new(RunStarted {
             namespace: request.workflow.namespace.clone(),
             workflow_id: request.workflow.id.clone(),
             run_id,
@@ -43,13 +44,13 @@ impl Partition {
             semantics: SEMANTICS,
             driver: "native".to_owned(),
             request_id: request.request_id,
-        };
-        let state = RunState::new(key, started.clone());
-        let mut run = Run::begin(state, &self.core.programs, &self.core.config);
-        self.core.arrive(&mut run, RunEvent::RunStarted(Box::new(started)));
+        });
+        let state = RunState::new(key, Arc::clone(&started));
+        let mut run = Box::new(Run::begin(state, program.as_ref(), &self.core.config));
+        self.core.arrive(&mut run, RunEvent::RunStarted(started));
         self.core.stats.started += 1;
         self.runs.insert(key, run);
-        self.ids.insert(request.workflow, key);
+        self.ids.insert((request.workflow.fingerprint(), key));
         Ok(Reply::Started { run_id, existing: false })
     }
 
@@ -103,14 +104,13 @@ impl Partition {
 
     fn target(&self, target: &Target) -> Result<RunKey, RequestError> {
         let workflow_id = || target.workflow.to_string();
-        let key =
-            *self.ids.get(&target.workflow).ok_or_else(|| RequestError::NotFound { workflow_id: workflow_id() })?;
-        let found = self.runs[&key].state.started.run_id;
+        let run = self.newest(&target.workflow).ok_or_else(|| RequestError::NotFound { workflow_id: workflow_id() })?;
+        let found = run.state.started.run_id;
         match target.run {
             Some(expected) if expected != found => {
                 Err(RequestError::OtherRun { workflow_id: workflow_id(), found, expected })
             }
-            _ => Ok(key),
+            _ => Ok(run.state.key),
         }
     }
 

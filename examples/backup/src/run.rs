@@ -115,7 +115,7 @@ fn recorded(app: &Antiphon, workflow: &str) -> Result<Recorded, Box<dyn Error>> 
         for event in events {
             match event {
                 RunEvent::ActivityScheduled { ordinal, call } => {
-                    types.insert(ordinal, call.activity_type);
+                    types.insert(ordinal, call.activity_type.to_string());
                 }
                 RunEvent::ActivityResolved { ordinal, outcome } => match types.remove(&ordinal).as_deref() {
                     Some("backup.store") => recorded.stored += 1,

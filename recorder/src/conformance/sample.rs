@@ -5,6 +5,7 @@ use antiphon_history::{
     Segment, SegmentBody, Site, Timestamp,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Writes segments of legal records of many runs, the same for the same seed, and keeps what was written per run.
 pub struct Sample {
@@ -105,25 +106,22 @@ impl Sample {
         self.histories.entry(key).or_default();
         let run = OpenRun { key, events: 0, ordinal: 0, activities: Vec::new(), timers: Vec::new(), blocked: false };
         self.open.push(run);
-        self.push_run(self.open.len() - 1, vec![RunEvent::RunStarted(Box::new(started))], body);
+        self.push_run(self.open.len() - 1, vec![RunEvent::RunStarted(Arc::new(started))], body);
     }
 
     fn activity(&mut self, index: usize, body: &mut SegmentBody) {
         let ordinal = self.next_ordinal(index);
         let run = self.open[index].key;
         let call = ActivityCall {
-            activity_type: "charge".to_owned(),
-            queue: "default".to_owned(),
+            activity_type: "charge".into(),
+            queue: "default".into(),
             input: vec![self.payload(body, run)],
             options: ActivityOptions::default(),
             site: Site::default(),
         };
-        self.push_run(index, vec![RunEvent::ActivityScheduled { ordinal, call: Box::new(call) }], body);
-        let scheduled = ConversationEvent::Scheduled {
-            activity_type: "charge".to_owned(),
-            queue: "default".to_owned(),
-            visible_at: None,
-        };
+        self.push_run(index, vec![RunEvent::ActivityScheduled { ordinal, call: Arc::new(call) }], body);
+        let scheduled =
+            ConversationEvent::Scheduled { activity_type: "charge".into(), queue: "default".into(), visible_at: None };
         self.push_conversation(run, ordinal, 1, scheduled, body);
         self.open[index].activities.push(ordinal);
     }

@@ -103,7 +103,7 @@ pub(super) fn payloads(list: &[Payload]) -> Json {
 
 /// A user value: `value` where it is JSON, else `text`, else `hex`; only `digest` where the bytes are not at hand.
 pub(super) fn payload(payload: &Payload) -> Json {
-    let mut fields = vec![("encoding", payload.encoding.as_str().into()), ("bytes", payload.len().into())];
+    let mut fields = vec![("encoding", (&*payload.encoding).into()), ("bytes", payload.len().into())];
     if !payload.metadata.is_empty() {
         let pair = |(name, value): (&String, &String)| Json::List(vec![name.as_str().into(), value.as_str().into()]);
         fields.push(("metadata", Json::List(payload.metadata.iter().map(pair).collect())));

@@ -150,7 +150,7 @@ impl Entry {
     }
 }
 
-fn join(file: &HistoryFile, payloads: Vec<&mut Payload>) {
+fn join(file: &HistoryFile, payloads: &mut [Payload]) {
     for payload in payloads {
         if let Some(joined) = payload.joined(&|digest| file.payloads.get(digest).cloned()) {
             *payload = joined;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "tests; not every test file uses all of it")]
 
 use antiphon_history::*;
+use std::sync::Arc;
 
 /// 2026-01-01T00:00:00Z.
 pub const NEW_YEAR: Timestamp = Timestamp(1_767_225_600_000);
@@ -19,7 +20,7 @@ impl Story {
     pub fn begin(key: u64, id: &str, workflow_type: &str, input: &str, ms: u64) -> Story {
         let mut unique = [0; 16];
         unique[12..].copy_from_slice(&(0xabc0_0000 + key as u32).to_be_bytes());
-        let started = RunEvent::RunStarted(Box::new(RunStarted {
+        let started = RunEvent::RunStarted(Arc::new(RunStarted {
             namespace: "default".into(),
             workflow_id: id.into(),
             run_id: RunId::from_parts(NEW_YEAR.plus_ms(ms), unique),
@@ -69,7 +70,7 @@ pub fn scheduled(ordinal: u32, activity_type: &str, input: &str, site: &str) -> 
         options: ActivityOptions::default(),
         site: Site(site.into()),
     };
-    RunEvent::ActivityScheduled { ordinal: Ordinal(ordinal), call: Box::new(call) }
+    RunEvent::ActivityScheduled { ordinal: Ordinal(ordinal), call: Arc::new(call) }
 }
 
 pub fn resolved(ordinal: u32, result: &str) -> RunEvent {
