@@ -95,6 +95,17 @@ impl Context {
         desk.compensations.push(call);
     }
 
+    /// How many waits of the run were polled and had to wait since its poll began. A combinator that polls a future and sees
+    /// this grow knows that the future waits for something that arrives here.
+    pub fn waits(&self) -> u32 {
+        self.0.borrow().waits
+    }
+
+    /// A combinator waits on futures that it has not polled this time, because they were not woken.
+    pub fn still_waits(&self) {
+        self.0.borrow_mut().waits += 1;
+    }
+
     /// Stops the run: a recorded value cannot be read by this code. The run is blocked, not failed; code that can read
     /// the value lets it go on. The caller must not return from its future afterwards.
     pub fn block_undecodable(&self, message: String, site: Site) {

@@ -5,6 +5,7 @@ use antiphon_history::{
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::task::Waker;
 
 /// The desk between one workflow and the engine: what the workflow asked and what has arrived for it.
 ///
@@ -33,10 +34,32 @@ pub(crate) struct Desk {
     /// it awaits something that is not Antiphon's.
     pub(crate) waits: u32,
     pub(crate) halted: Option<BlockedReason>,
+    /// The driver's own waker, with which it polls the workflow after every arrival.
+    root: Waker,
+    /// Who is to be polled when something arrives, where a combinator polls its futures only when they are woken.
+    wakers: Wakers,
     /// The future is being dropped to free memory: what its destructors would ask does not count.
     pub(crate) closing: bool,
     /// Where the last call was made.
     pub(crate) last_site: Site,
+}
+
+/// Wakers of waits that a combinator polls on demand.
+#[derive(Debug, Default)]
+struct Wakers {
+    calls: Ordinals<Waker>,
+    signals: BTreeMap<String, Vec<Waker>>,
+    cancel: Vec<Waker>,
+}
+
+/// What a wait waits for.
+pub(crate) enum Awaited<'a> {
+    /// The outcome of a call or the end of a timer.
+    Call(Ordinal),
+    /// A signal of this name.
+    Signal(&'a str),
+    /// A request to cancel the run.
+    Cancel,
 }
 
 #[derive(Debug)]
@@ -48,7 +71,7 @@ enum Mode {
 }
 
 impl Desk {
-    pub(crate) fn new(started: Arc<RunStarted>) -> Desk {
+    pub(crate) fn new(started: Arc<RunStarted>, root: Waker) -> Desk {
         Desk {
             started,
             now: Timestamp::default(),
@@ -65,8 +88,40 @@ impl Desk {
             cancel_watchers: 0,
             waits: 0,
             halted: None,
+            root,
+            wakers: Wakers::default(),
             closing: false,
             last_site: Site::default(),
+        }
+    }
+
+    /// A wait was polled and has to wait. It is woken when what it awaits arrives; the driver itself needs no waking.
+    pub(crate) fn waits_for(&mut self, awaited: Awaited<'_>, waker: &Waker) {
+        self.waits += 1;
+        if self.root.will_wake(waker) {
+            return;
+        }
+        let add = |wakers: &mut Vec<Waker>| {
+            if !wakers.iter().any(|known| known.will_wake(waker)) {
+                wakers.push(waker.clone());
+            }
+        };
+        match awaited {
+            Awaited::Call(ordinal) => self.wakers.calls.insert(ordinal, waker.clone()),
+            Awaited::Signal(name) => match self.wakers.signals.get_mut(name) {
+                Some(wakers) => add(wakers),
+                None => drop(self.wakers.signals.insert(name.to_owned(), vec![waker.clone()])),
+            },
+            Awaited::Cancel => add(&mut self.wakers.cancel),
+        }
+    }
+
+    /// Something has arrived: who is to be woken for it, once the desk is free.
+    pub(crate) fn woken_by(&mut self, awaited: Awaited<'_>) -> Vec<Waker> {
+        match awaited {
+            Awaited::Call(ordinal) => self.wakers.calls.remove(ordinal).into_iter().collect(),
+            Awaited::Signal(name) => self.wakers.signals.remove(name).unwrap_or_default(),
+            Awaited::Cancel => std::mem::take(&mut self.wakers.cancel),
         }
     }
 

@@ -1,4 +1,4 @@
-use crate::desk::Desk;
+use crate::desk::{Awaited, Desk};
 use crate::divergence;
 use crate::program::{Ending, Program, RunFuture};
 use crate::waits::ActivityWait;
@@ -22,6 +22,7 @@ pub(crate) struct Driver {
     future: Option<RunFuture>,
     stage: Stage,
     woken: Arc<Woken>,
+    waker: Waker,
     polls_max: u32,
 }
 
@@ -58,15 +59,11 @@ impl Wake for Woken {
 
 impl Driver {
     pub(crate) fn new(program: &dyn Program, started: &Arc<RunStarted>, config: &Config) -> Driver {
-        let desk = Rc::new(RefCell::new(Desk::new(Arc::clone(started))));
+        let woken: Arc<Woken> = Arc::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let desk = Rc::new(RefCell::new(Desk::new(Arc::clone(started), waker.clone())));
         let future = program.begin(Context(Rc::clone(&desk)), started.input.clone());
-        Driver {
-            desk,
-            future: Some(future),
-            stage: Stage::Workflow,
-            woken: Arc::default(),
-            polls_max: config.polls_max,
-        }
+        Driver { desk, future: Some(future), stage: Stage::Workflow, woken, waker, polls_max: config.polls_max }
     }
 
     /// Expects exactly these commands of the next turns. `frontier`: more may follow, and is new.
@@ -106,20 +103,33 @@ impl Driver {
     }
 
     fn deliver(&mut self, arrival: RunEvent, at: Timestamp) {
-        self.desk.borrow_mut().now = at;
-        match arrival {
-            RunEvent::ActivityResolved { ordinal, outcome } => {
-                self.desk.borrow_mut().outcomes.insert(ordinal, outcome);
+        let woken = {
+            let mut desk = self.desk.borrow_mut();
+            desk.now = at;
+            match arrival {
+                RunEvent::ActivityResolved { ordinal, outcome } => {
+                    desk.outcomes.insert(ordinal, outcome);
+                    desk.woken_by(Awaited::Call(ordinal))
+                }
+                RunEvent::TimerFired { ordinal } => {
+                    desk.fired.insert(ordinal);
+                    desk.woken_by(Awaited::Call(ordinal))
+                }
+                RunEvent::SignalReceived { name, input, .. } => {
+                    let woken = desk.woken_by(Awaited::Signal(&name));
+                    desk.signals.entry(name).or_default().push_back(input);
+                    woken
+                }
+                RunEvent::CancelRequested { reason } => {
+                    drop(desk);
+                    self.cancel(&reason);
+                    self.desk.borrow_mut().woken_by(Awaited::Cancel)
+                }
+                _ => Vec::new(),
             }
-            RunEvent::TimerFired { ordinal } => {
-                self.desk.borrow_mut().fired.insert(ordinal);
-            }
-            RunEvent::SignalReceived { name, input, .. } => {
-                self.desk.borrow_mut().signals.entry(name).or_default().push_back(input);
-            }
-            RunEvent::CancelRequested { reason } => self.cancel(&reason),
-            _ => {}
-        }
+        };
+        // With the desk free: a waker is a combinator's code.
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// A cancel drops the workflow at its current await, as dropping a future does everywhere in Rust: calls in flight
@@ -143,7 +153,7 @@ impl Driver {
     }
 
     fn poll_until_still(&mut self) -> TurnEnd {
-        let waker = Waker::from(Arc::clone(&self.woken));
+        let waker = self.waker.clone();
         let mut context = PollContext::from_waker(&waker);
         let mut polls = 0;
         loop {

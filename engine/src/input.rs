@@ -8,6 +8,9 @@ use antiphon_history::{ConversationKey, Payload, RunId, WorkflowKey};
 pub enum Input {
     /// Somebody asks for a workflow to run. Answered when the start is durable.
     Start(StartRequest, ReplyTo),
+    /// Somebody asks for a workflow to run and waits for its end: a start and a wait with one answer. Answered when the end
+    /// is durable, or when the run is blocked.
+    Run(StartRequest, ReplyTo),
     /// Somebody sends a message to a run. Answered when it is durable.
     Signal {
         /// For whom.

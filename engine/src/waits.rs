@@ -1,6 +1,8 @@
-//! The futures that workflow code awaits. None of them wakes anybody: the engine polls the workflow after each arrival.
+//! The futures that workflow code awaits. The engine polls the workflow after each arrival, so a waker is needed only
+//! where a combinator stands between them and polls its futures on demand.
 
 use crate::Context;
+use crate::desk::Awaited;
 use antiphon_history::{ActivityCall, ActivityOutcome, Ordinal, Payload, RunEvent, Site};
 use std::future::Future;
 use std::pin::Pin;
@@ -59,7 +61,7 @@ impl ActivityWait {
 impl Future for ActivityWait {
     type Output = ActivityOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut PollContext<'_>) -> Poll<ActivityOutcome> {
+    fn poll(mut self: Pin<&mut Self>, polling: &mut PollContext<'_>) -> Poll<ActivityOutcome> {
         self.start();
         let this = &mut *self;
         let mut desk = this.context.0.borrow_mut();
@@ -69,7 +71,7 @@ impl Future for ActivityWait {
                 Poll::Ready(outcome)
             }
             _ => {
-                desk.waits += 1;
+                desk.waits_for(Awaited::Call(this.ordinal), polling.waker());
                 Poll::Pending
             }
         }
@@ -122,7 +124,7 @@ impl TimerWait {
 impl Future for TimerWait {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut PollContext<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, polling: &mut PollContext<'_>) -> Poll<()> {
         self.start();
         let this = &mut *self;
         let mut desk = this.context.0.borrow_mut();
@@ -130,7 +132,7 @@ impl Future for TimerWait {
             this.state = State::Done;
             return Poll::Ready(());
         }
-        desk.waits += 1;
+        desk.waits_for(Awaited::Call(this.ordinal), polling.waker());
         Poll::Pending
     }
 }
@@ -164,14 +166,14 @@ impl SignalWait {
 impl Future for SignalWait {
     type Output = Vec<Payload>;
 
-    fn poll(self: Pin<&mut Self>, _: &mut PollContext<'_>) -> Poll<Vec<Payload>> {
+    fn poll(self: Pin<&mut Self>, polling: &mut PollContext<'_>) -> Poll<Vec<Payload>> {
         let mut desk = self.context.0.borrow_mut();
         if !desk.is_shut()
             && let Some(input) = desk.signals.get_mut(&self.name).and_then(|queue| queue.pop_front())
         {
             return Poll::Ready(input);
         }
-        desk.waits += 1;
+        desk.waits_for(Awaited::Signal(&self.name), polling.waker());
         Poll::Pending
     }
 }
@@ -193,7 +195,7 @@ impl CancelWait {
 impl Future for CancelWait {
     type Output = String;
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut PollContext<'_>) -> Poll<String> {
+    fn poll(mut self: Pin<&mut Self>, polling: &mut PollContext<'_>) -> Poll<String> {
         let this = &mut *self;
         let mut desk = this.context.0.borrow_mut();
         if !desk.is_shut()
@@ -205,7 +207,7 @@ impl Future for CancelWait {
             this.watching = true;
             desk.cancel_watchers += 1;
         }
-        desk.waits += 1;
+        desk.waits_for(Awaited::Cancel, polling.waker());
         Poll::Pending
     }
 }

@@ -50,6 +50,16 @@ impl Handle {
         }
     }
 
+    /// Starts a workflow, or finds the run that has its id, and waits for it to end. Its end is durable on return.
+    ///
+    /// Cancel safe as [`Handle::start`]. Errors: as [`Handle::start`] and [`Handle::wait`].
+    pub async fn run(&self, request: StartRequest) -> Result<(RunId, RunOutcome), Error> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(Error::DiskFull);
+        }
+        ended(self.ask(|reply| Message::Run(request, reply)).await?)
+    }
+
     /// Sends a signal to the newest run of a workflow id. Durable on return; with a request id it counts once however
     /// often it is sent.
     pub async fn signal(
@@ -77,11 +87,7 @@ impl Handle {
     ///
     /// Errors: [`Error::Blocked`] with the report, if this program's code cannot take the run further.
     pub async fn wait(&self, target: Target) -> Result<(RunId, RunOutcome), Error> {
-        match self.ask(|reply| Message::Wait { target, reply }).await? {
-            Reply::Ended { run_id, outcome } => Ok((run_id, outcome)),
-            Reply::Blocked { run_id, reason } => Err(Error::Blocked { run_id, reason }),
-            other => Err(unexpected(other)),
-        }
+        ended(self.ask(|reply| Message::Wait { target, reply }).await?)
     }
 
     /// Counters, gauges and workers now.
@@ -138,6 +144,14 @@ impl Handle {
             Rejected::Closed => self.stopped(),
             Rejected::Full { waiting } => Error::Overloaded { waiting },
         })
+    }
+}
+
+fn ended(reply: Reply) -> Result<(RunId, RunOutcome), Error> {
+    match reply {
+        Reply::Ended { run_id, outcome } => Ok((run_id, outcome)),
+        Reply::Blocked { run_id, reason } => Err(Error::Blocked { run_id, reason }),
+        other => Err(unexpected(other)),
     }
 }
 

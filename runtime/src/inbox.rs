@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 /// Everything that can wake a partition's thread.
 pub(crate) enum Message {
     Start(StartRequest, oneshot::Sender<Reply>),
+    Run(StartRequest, oneshot::Sender<Reply>),
     Signal {
         target: Target,
         name: String,

@@ -40,12 +40,15 @@ pub struct Task {
 /// A body that panics costs a leg; one that aborts the process or overflows its stack takes the engine with it.
 pub struct LocalPool {
     spec: WorkerSpec,
-    bodies: BTreeMap<String, Arc<dyn ActivityBody>>,
+    bodies: Arc<Bodies>,
     tokio: Handle,
     running: Arc<Running>,
 }
 
-type Running = Mutex<HashMap<(ConversationKey, u32), AbortHandle>>;
+type Bodies = BTreeMap<String, Arc<dyn ActivityBody>>;
+
+/// Legs whose bodies have not ended; `None` for one whose task is about to be made.
+type Running = Mutex<HashMap<(ConversationKey, u32), Option<AbortHandle>>>;
 
 impl std::fmt::Debug for LocalPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -63,10 +66,10 @@ impl LocalPool {
         bodies: Vec<Arc<dyn ActivityBody>>,
         tokio: Handle,
     ) -> LocalPool {
-        let bodies: BTreeMap<_, _> = bodies.into_iter().map(|body| (body.name().to_owned(), body)).collect();
+        let bodies: Bodies = bodies.into_iter().map(|body| (body.name().to_owned(), body)).collect();
         let activities = bodies.keys().cloned().collect();
         let spec = WorkerSpec { name: name.into(), queues, activities, labels, capacity: capacity.max(1) };
-        LocalPool { spec, bodies, tokio, running: Arc::default() }
+        LocalPool { spec, bodies: Arc::new(bodies), tokio, running: Arc::default() }
     }
 }
 
@@ -76,29 +79,50 @@ impl Worker for LocalPool {
     }
 
     fn send(&self, request: Request, responder: Responder) {
-        let key = (request.conversation, request.leg);
-        let report = Report { responder: responder.clone(), running: Arc::clone(&self.running), key, answered: false };
-        let Some(body) = self.bodies.get(&*request.call.activity_type).cloned() else {
-            // Not reached while the engine keeps to our spec; dropping the report answers for us.
-            return drop(report);
-        };
-        // Held while spawning: the task may end, and look for its entry, before `spawn` returns.
+        self.send_all(vec![(request, responder)]);
+    }
+
+    fn send_all(&self, requests: Vec<(Request, Responder)>) {
         let mut running = lock(&self.running);
-        let task = self.tokio.spawn(run(body, Task { request, responder }, report));
-        running.insert(key, task.abort_handle());
+        running.extend(requests.iter().map(|(request, _)| ((request.conversation, request.leg), None)));
+        drop(running);
+        let (bodies, running) = (Arc::clone(&self.bodies), Arc::clone(&self.running));
+        // One task from outside per batch; it makes the others from inside, where that costs a tenth.
+        self.tokio.spawn(async move {
+            for (request, responder) in requests {
+                begin(&bodies, &running, request, responder);
+            }
+        });
     }
 
     fn cancel(&self, conversation: ConversationKey, leg: u32) {
-        // Taken out of the lock first: aborting may drop the task here, and its report takes the lock.
-        let task = lock(&self.running).get(&(conversation, leg)).cloned();
+        // Taken out of the lock first: aborting may drop the task here, and its report takes the lock. A leg whose task
+        // is not made yet is forgotten, which keeps it from being made.
+        let task = lock(&self.running).remove(&(conversation, leg)).flatten();
         if let Some(task) = task {
             task.abort();
         }
     }
 
     fn reset(&self) {
-        let tasks: Vec<AbortHandle> = lock(&self.running).values().cloned().collect();
-        tasks.iter().for_each(AbortHandle::abort);
+        let tasks = std::mem::take(&mut *lock(&self.running));
+        tasks.into_values().flatten().for_each(|task| task.abort());
+    }
+}
+
+/// Makes the task of a leg, unless the leg was cancelled before.
+fn begin(bodies: &Bodies, running: &Arc<Running>, request: Request, responder: Responder) {
+    let key = (request.conversation, request.leg);
+    let report = Report { responder: responder.clone(), running: Arc::clone(running), key, answered: false };
+    // Dropping the report answers for us: the leg was cancelled, or is not of our kind, which the engine never sends.
+    let Some(body) = bodies.get(&*request.call.activity_type).cloned() else { return };
+    // Held while spawning: the task may end, and look for its entry, before `spawn` returns.
+    let mut legs = lock(running);
+    if let Some(task) = legs.get_mut(&key) {
+        *task = Some(tokio::spawn(run(body, Task { request, responder }, report)).abort_handle());
+    } else {
+        drop(legs);
+        drop(report);
     }
 }
 
@@ -157,6 +181,6 @@ impl Drop for Report {
     }
 }
 
-fn lock(running: &Running) -> std::sync::MutexGuard<'_, HashMap<(ConversationKey, u32), AbortHandle>> {
+fn lock(running: &Running) -> std::sync::MutexGuard<'_, HashMap<(ConversationKey, u32), Option<AbortHandle>>> {
     running.lock().unwrap_or_else(PoisonError::into_inner)
 }

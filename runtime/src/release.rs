@@ -14,17 +14,37 @@ pub(crate) enum Release {
     Reply { caller: oneshot::Sender<Reply>, reply: Reply },
 }
 
-impl Release {
-    /// Carries the effect out. Only after its segment is durable (invariant 1).
-    pub(crate) fn carry_out(self, inbox: &Arc<Inbox>) {
-        match self {
+/// Carries effects out, in order. Only after their segment is durable (invariant 1).
+///
+/// Requests for the same worker leave together: waking a pool once for a batch is what makes batches cheap.
+pub(crate) fn all(releases: Vec<Release>, inbox: &Arc<Inbox>) {
+    let mut together: Option<(Arc<dyn Worker>, Vec<(Request, Responder)>)> = None;
+    for release in releases {
+        match release {
             Release::Send { worker, request } => {
                 let responder = Responder::new(Arc::clone(inbox), &request);
-                worker.send(*request, responder);
+                match &mut together {
+                    Some((to, requests)) if Arc::ptr_eq(to, &worker) => requests.push((*request, responder)),
+                    _ => {
+                        send(together.take());
+                        together = Some((worker, vec![(*request, responder)]));
+                    }
+                }
             }
-            Release::Cancel { worker, conversation, leg } => worker.cancel(conversation, leg),
+            Release::Cancel { worker, conversation, leg } => {
+                // It may be for a leg that leaves in this very batch.
+                send(together.take());
+                worker.cancel(conversation, leg);
+            }
             // A caller that has gone away loses nothing: what it asked for is on record.
             Release::Reply { caller, reply } => drop(caller.send(reply)),
         }
+    }
+    send(together);
+}
+
+fn send(together: Option<(Arc<dyn Worker>, Vec<(Request, Responder)>)>) {
+    if let Some((worker, requests)) = together {
+        worker.send_all(requests);
     }
 }

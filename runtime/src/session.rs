@@ -5,7 +5,7 @@ use crate::inbox::Message;
 use crate::keeper::Keeper;
 use crate::release::Release;
 use crate::shell::Shell;
-use crate::writer::{self, Progress, Work};
+use crate::writer::{Halt, Progress, Work, Writer};
 use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Reply, ReplyTo};
 use antiphon_history::{RunKey, Timestamp, WorkflowKey};
 use antiphon_recorder::{Error as StoreError, Reader, Store};
@@ -28,6 +28,11 @@ pub(crate) enum Left {
 /// Most parked runs that one look at the clock brings into memory.
 const DUE_AT_ONCE: usize = 256;
 
+/// Largest segment that the partition's thread commits itself when nothing else waits for it: about a dozen activities.
+/// Deciding so few takes less time than waking the writer's thread and being woken by it, so nothing is lost by not
+/// deciding on meanwhile.
+const WRITTEN_HERE_MAX_BYTES: usize = 4 * 1024;
+
 /// A partition on an open store.
 pub(crate) struct Session<'a> {
     shell: &'a mut Shell,
@@ -38,6 +43,7 @@ pub(crate) struct Session<'a> {
     callers: HashMap<ReplyTo, oneshot::Sender<Reply>>,
     next_caller: u64,
     work: Option<SyncSender<Work>>,
+    writer: Writer,
     /// How far the record is ahead of the clock.
     ahead_ms: u64,
     /// A batch is with the writer.
@@ -96,9 +102,10 @@ impl<'a> Session<'a> {
         let progress = Arc::new(Progress::default());
         let (work, works) = sync_channel::<Work>(1);
         let (durable, durables) = sync_channel(shell.config.backlog_segments);
-        let writer = {
-            let (inbox, progress) = (Arc::clone(&shell.inbox), Arc::clone(&progress));
-            thread("antiphon-writer", move || writer::run(log, &works, &durable, &inbox, &progress))?
+        let writer = Writer::new(log, durable, Arc::clone(&shell.inbox), Arc::clone(&progress));
+        let writing = {
+            let (writer, inbox) = (writer.clone(), Arc::clone(&shell.inbox));
+            thread("antiphon-writer", move || writer.run(&works, &inbox))?
         };
         let keeper = Keeper {
             archive,
@@ -119,6 +126,7 @@ impl<'a> Session<'a> {
             callers: HashMap::new(),
             next_caller: 0,
             work: Some(work),
+            writer,
             ahead_ms,
             busy: false,
             writer_gone: false,
@@ -126,7 +134,7 @@ impl<'a> Session<'a> {
             draining: false,
             loading,
             cold_due: Some(Timestamp(i64::MIN)),
-            threads: vec![writer, keeper],
+            threads: vec![writing, keeper],
             progress,
             _guard: guard,
         })
@@ -134,14 +142,15 @@ impl<'a> Session<'a> {
 
     pub(crate) fn run(mut self) -> Left {
         let left = self.serve();
-        // Closing the writer's door ends it after the batch it has; its end closes the keeper's, which folds what is
-        // left and writes the anchor.
-        self.work = None;
-        for thread in self.threads.drain(..) {
+        // Closing the writer's door ends its thread after the batch it has; with the last of the writer goes the keeper's
+        // door, and the keeper folds what is left and writes the anchor.
+        let Session { shell, threads, work, writer, .. } = self;
+        drop((work, writer));
+        for thread in threads {
             let _ = thread.join();
         }
         // Their legs are forgotten; at the next opening they count as lost and go out again.
-        self.shell.workers.values().for_each(|worker| worker.reset());
+        shell.workers.values().for_each(|worker| worker.reset());
         left
     }
 
@@ -153,7 +162,7 @@ impl<'a> Session<'a> {
         let mut taken = Vec::new();
         let mut pending = VecDeque::new();
         loop {
-            self.flush();
+            self.flush()?;
             if self.stopping && !self.busy && !self.partition.has_work() {
                 return Ok(Left::Stopped);
             }
@@ -193,7 +202,7 @@ impl<'a> Session<'a> {
                 let Some(message) = pending.pop_front() else { break };
                 self.handle(message)?;
                 if self.partition.is_full() {
-                    self.flush();
+                    self.flush()?;
                 }
             }
             self.draining = self.stopping && pending.is_empty();
@@ -257,9 +266,12 @@ impl<'a> Session<'a> {
         let now = self.now();
         let input = match message {
             Message::Start(request, caller) => {
-                self.bring_in(&request.workflow)?;
-                self.ids.insert(request.workflow.fingerprint());
+                self.bring_in_for_start(&request.workflow)?;
                 Input::Start(request, self.caller(caller))
+            }
+            Message::Run(request, caller) => {
+                self.bring_in_for_start(&request.workflow)?;
+                Input::Run(request, self.caller(caller))
             }
             Message::Signal { target, name, input, request_id, reply } => {
                 self.bring_in(&target.workflow)?;
@@ -335,6 +347,14 @@ impl<'a> Session<'a> {
         self.load(row.key)
     }
 
+    /// As [`Session::bring_in`], and the store has the id from now on.
+    fn bring_in_for_start(&mut self, workflow: &WorkflowKey) -> Result<(), StoreError> {
+        if !self.ids.insert(workflow.fingerprint()) {
+            self.bring_in(workflow)?;
+        }
+        Ok(())
+    }
+
     fn load(&mut self, run: RunKey) -> Result<(), StoreError> {
         if let Some(history) = self.reader.history(run)? {
             self.partition.load(&history, self.now()).map_err(|error| match error {
@@ -351,8 +371,7 @@ impl<'a> Session<'a> {
         {
             self.load(run)?;
         }
-        self.flush();
-        Ok(())
+        self.flush()
     }
 
     /// Brings back runs that wait in the store and whose timer is due.
@@ -380,18 +399,28 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Hands the open batch to the writer, if it is free.
-    fn flush(&mut self) {
+    /// Hands the open batch to the writer, if it is free; writes it right here if that is quicker.
+    fn flush(&mut self) -> Result<(), StoreError> {
         if self.busy || !self.partition.has_work() {
-            return;
+            return Ok(());
         }
         let batch = self.partition.take();
+        let small = batch.segment.as_ref().is_none_or(|segment| segment.len() <= WRITTEN_HERE_MAX_BYTES);
         let releases = batch.effects.into_iter().filter_map(|effect| self.resolve(effect)).collect();
         let work = Work { segment: batch.segment, at: batch.at, releases };
+        if small && self.shell.inbox.is_empty() {
+            match self.writer.write(work) {
+                Ok(()) => {}
+                Err(Halt::Failed(error)) => return Err(error),
+                Err(Halt::KeeperGone) => self.writer_gone = true,
+            }
+            return Ok(());
+        }
         // Busy also if the writer is gone: it has posted why, or its end is noticed below, and nothing may be stepped
         // on as if this batch had been written.
         self.busy = true;
         self.writer_gone = self.work.as_ref().is_none_or(|door| door.send(work).is_err());
+        Ok(())
     }
 
     fn resolve(&mut self, effect: Effect) -> Option<Release> {

@@ -6,13 +6,18 @@ use std::sync::Arc;
 
 /// Something that carries out activities: a pool in this process, a scripted worker of a test, later a remote process.
 ///
-/// Called from the writer's thread after the request is durable: must return at once and never block.
+/// Called from the engine's threads after the request is durable: must return at once and never block.
 pub trait Worker: Send + Sync + 'static {
     /// What it offers. Asked once, when it joins.
     fn spec(&self) -> WorkerSpec;
 
     /// Takes a request. Must answer exactly once through `responder`, if only with [`Answer::Stopped`].
     fn send(&self, request: Request, responder: Responder);
+
+    /// Takes several requests that became durable together, in order. The same as [`Worker::send`] for each.
+    fn send_all(&self, requests: Vec<(Request, Responder)>) {
+        requests.into_iter().for_each(|(request, responder)| self.send(request, responder));
+    }
 
     /// The outcome of a leg no longer counts: stop it, and answer [`Answer::Stopped`] when its body has ended.
     fn cancel(&self, conversation: ConversationKey, leg: u32);

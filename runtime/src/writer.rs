@@ -1,12 +1,12 @@
-//! The writer's thread: one commit per batch, effects behind it.
+//! Makes batches durable: one commit each, effects behind it.
 
 use crate::inbox::{Inbox, Message};
-use crate::release::Release;
+use crate::release::{self, Release};
 use antiphon_history::{Bytes, Segment, Timestamp};
-use antiphon_recorder::Log;
-use std::sync::Arc;
+use antiphon_recorder::{Error, Log};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One batch on its way to the log.
 pub(crate) struct Work {
@@ -25,34 +25,71 @@ pub(crate) struct Progress {
     pub(crate) syncs: AtomicU64,
 }
 
-/// Writes batches until the sender is gone or a commit fails.
-pub(crate) fn run(
-    mut log: Box<dyn Log>,
-    work: &Receiver<Work>,
-    durable: &SyncSender<Segment>,
-    inbox: &Arc<Inbox>,
-    progress: &Progress,
-) {
-    for Work { segment, at, releases } in work {
-        if let Some(body) = segment {
-            let tip = log.tip();
-            let segment = Segment::seal(tip.digest, tip.id + 1, at, body);
-            log.prune(progress.prunable.load(Ordering::Relaxed));
-            if let Err(error) = log.append(&segment) {
-                // What the log holds now is unknown. The batch's callers are told so by their dropped senders, and
-                // everything is built again from what is found on opening. Nothing of this batch leaves.
-                return inbox.post(Message::Failed(error));
+/// Why a batch could not be dealt with.
+pub(crate) enum Halt {
+    /// The commit failed. What the log holds now is unknown, and nothing of the batch has left.
+    Failed(Error),
+    /// The keeper is gone; it has posted why, or panicked.
+    KeeperGone,
+}
+
+/// The log's only writer.
+///
+/// Two threads use it, never at once: its own, which commits while the partition's thread forms the next batch, and the
+/// partition's, for batches so small that a hand-over would cost as much as it saves.
+#[derive(Clone)]
+pub(crate) struct Writer(Arc<Mutex<State>>);
+
+struct State {
+    log: Box<dyn Log>,
+    durable: SyncSender<Segment>,
+    inbox: Arc<Inbox>,
+    progress: Arc<Progress>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        log: Box<dyn Log>,
+        durable: SyncSender<Segment>,
+        inbox: Arc<Inbox>,
+        progress: Arc<Progress>,
+    ) -> Writer {
+        Writer(Arc::new(Mutex::new(State { log, durable, inbox, progress })))
+    }
+
+    /// Commits a batch, then lets its effects go (invariant 1).
+    pub(crate) fn write(&self, Work { segment, at, releases }: Work) -> Result<(), Halt> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(body) = segment else {
+            release::all(releases, &state.inbox);
+            return Ok(());
+        };
+        let tip = state.log.tip();
+        let segment = Segment::seal(tip.digest, tip.id + 1, at, body);
+        state.log.prune(state.progress.prunable.load(Ordering::Relaxed));
+        // On failure the batch's callers are told by their dropped senders, and everything is built again from what is
+        // found on opening.
+        state.log.append(&segment).map_err(Halt::Failed)?;
+        state.progress.syncs.store(state.log.syncs(), Ordering::Relaxed);
+        release::all(releases, &state.inbox);
+        // The keeper is behind by its bound: waiting here makes callers wait, which is the back-pressure we want.
+        state.durable.send(segment).map_err(|_| Halt::KeeperGone)
+    }
+
+    /// The writer's thread: writes batches until the sender is gone or one fails.
+    pub(crate) fn run(&self, work: &Receiver<Work>, inbox: &Inbox) {
+        for work in work {
+            match self.write(work) {
+                Ok(()) => inbox.post(Message::Durable),
+                Err(Halt::Failed(error)) => return inbox.post(Message::Failed(error)),
+                Err(Halt::KeeperGone) => return,
             }
-            progress.syncs.store(log.syncs(), Ordering::Relaxed);
-            releases.into_iter().for_each(|release| release.carry_out(inbox));
-            inbox.post(Message::Durable);
-            // The keeper is behind by its bound: waiting here makes callers wait, which is the back-pressure we want.
-            if durable.send(segment).is_err() {
-                return;
-            }
-        } else {
-            releases.into_iter().for_each(|release| release.carry_out(inbox));
-            inbox.post(Message::Durable);
         }
+    }
+
+    // A thread that panicked while writing leaves the log's own state to say so: it refuses what it is not sure of.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,6 +3,7 @@
 //! Arrivals are applied one at a time, so what is ready first is decided by the log and repeated by replay.
 
 use crate::WorkflowContext;
+use crate::on_demand::OnDemand;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,19 +16,19 @@ impl<'run> WorkflowContext<'run> {
     }
 
     /// Waits for all futures; results in the order of the futures.
-    pub fn join_all<F: Future>(&self, futures: impl IntoIterator<Item = F>) -> JoinAll<F> {
-        JoinAll { slots: futures.into_iter().map(|future| Slot::Waiting(Box::pin(future))).collect() }
+    pub fn join_all<F: Future>(&self, futures: impl IntoIterator<Item = F>) -> JoinAll<'run, F> {
+        let mut set = OnDemand::new(self.context);
+        futures.into_iter().for_each(|future| _ = set.push(future));
+        JoinAll { results: std::iter::repeat_with(|| None).take(set.len()).collect(), set }
     }
 
     /// Hands out results in the order in which they were recorded: `while let Some((index, result)) = set.next().await`.
     ///
     /// More futures may be pushed at any time; this is how a bounded number is kept under way.
-    pub fn each_as_done<F: Future>(&self, futures: impl IntoIterator<Item = F>) -> EachAsDone<F> {
-        let mut set = EachAsDone { waiting: Vec::new(), pushed: 0 };
-        for future in futures {
-            set.push(future);
-        }
-        set
+    pub fn each_as_done<F: Future>(&self, futures: impl IntoIterator<Item = F>) -> EachAsDone<'run, F> {
+        let mut each = EachAsDone { set: OnDemand::new(self.context) };
+        futures.into_iter().for_each(|future| _ = each.push(future));
+        each
     }
 }
 
@@ -59,80 +60,68 @@ impl<F: Future> Slot<F> {
 
 /// See [`WorkflowContext::join_all`].
 #[must_use = "futures do nothing unless awaited"]
-pub struct JoinAll<F: Future> {
-    slots: Vec<Slot<F>>,
+pub struct JoinAll<'run, F: Future> {
+    set: OnDemand<'run, F>,
+    results: Vec<Option<F::Output>>,
 }
 
-impl<F: Future> fmt::Debug for JoinAll<F> {
+impl<F: Future> fmt::Debug for JoinAll<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JoinAll({})", self.slots.len())
+        write!(f, "JoinAll({})", self.results.len())
     }
 }
 
-impl<F: Future> Unpin for JoinAll<F> {}
+impl<F: Future> Unpin for JoinAll<'_, F> {}
 
-impl<F: Future> Future for JoinAll<F> {
+impl<F: Future> Future for JoinAll<'_, F> {
     type Output = Vec<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, polling: &mut PollContext<'_>) -> Poll<Self::Output> {
-        let mut all = true;
-        for slot in &mut self.slots {
-            all &= slot.poll(polling);
+        while let Some((index, value)) = self.set.poll(polling) {
+            self.results[index] = Some(value);
         }
-        if !all {
+        if self.set.len() > 0 {
             return Poll::Pending;
         }
-        Poll::Ready(self.slots.iter_mut().filter_map(Slot::take).collect())
+        Poll::Ready(self.results.iter_mut().filter_map(Option::take).collect())
     }
 }
 
 /// See [`WorkflowContext::each_as_done`].
-pub struct EachAsDone<F: Future> {
-    waiting: Vec<(usize, Pin<Box<F>>)>,
-    pushed: usize,
+pub struct EachAsDone<'run, F: Future> {
+    set: OnDemand<'run, F>,
 }
 
-impl<F: Future> fmt::Debug for EachAsDone<F> {
+impl<F: Future> fmt::Debug for EachAsDone<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EachAsDone({} of {} waiting)", self.waiting.len(), self.pushed)
+        write!(f, "EachAsDone({} waiting)", self.set.len())
     }
 }
 
-impl<F: Future> EachAsDone<F> {
+impl<F: Future> EachAsDone<'_, F> {
     /// Adds a future; returns the index that its result will carry: how many were pushed before.
     pub fn push(&mut self, future: F) -> usize {
-        let index = self.pushed;
-        self.pushed += 1;
-        self.waiting.push((index, Box::pin(future)));
-        index
+        self.set.push(future)
     }
 
     /// How many are still waited for.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.set.len()
     }
 
     /// Whether nothing is waited for.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.set.len() == 0
     }
 
     /// The next result with the index of its future; `None` when all have been handed out.
     pub async fn next(&mut self) -> Option<(usize, F::Output)> {
-        if self.waiting.is_empty() {
-            return None;
-        }
-        let (place, value) = std::future::poll_fn(|polling| {
-            for (place, (_, future)) in self.waiting.iter_mut().enumerate() {
-                if let Poll::Ready(value) = future.as_mut().poll(polling) {
-                    return Poll::Ready((place, value));
-                }
-            }
-            Poll::Pending
+        std::future::poll_fn(|polling| match self.set.poll(polling) {
+            Some(done) => Poll::Ready(Some(done)),
+            None if self.set.len() == 0 => Poll::Ready(None),
+            None => Poll::Pending,
         })
-        .await;
-        let (index, _) = self.waiting.remove(place);
-        Some((index, value))
+        .await
     }
 }
 

@@ -7,6 +7,8 @@ use antiphon_engine::{ActivityWait, Context};
 use antiphon_history::{Payload, RunId, Site, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -23,7 +25,7 @@ use std::time::Duration;
 /// [`side_effect`](Self::side_effect).
 #[derive(Clone, Copy)]
 pub struct WorkflowContext<'run> {
-    context: &'run Context,
+    pub(crate) context: &'run Context,
 }
 
 impl fmt::Debug for WorkflowContext<'_> {
@@ -153,8 +155,15 @@ impl<'run> WorkflowContext<'run> {
 /// The author's line that is calling us.
 #[track_caller]
 pub(crate) fn here() -> Site {
+    thread_local! {
+        /// The text of each place that called on this thread: a program has few, and each is asked for at every call.
+        static SITES: RefCell<HashMap<usize, Site>> = RefCell::default();
+    }
     let place = Location::caller();
-    Site(format!("{}:{}", place.file(), place.line()).into())
+    let text = || Site(format!("{}:{}", place.file(), place.line()).into());
+    // A place is one static of the program, so its address names it.
+    let address = std::ptr::from_ref(place).addr();
+    SITES.with_borrow_mut(|sites| sites.entry(address).or_insert_with(text).clone())
 }
 
 /// An activity call on its way: a builder, and the future of its outcome.

@@ -108,15 +108,8 @@ impl Antiphon {
         call: WorkflowCall<D>,
         id_reuse: IdReuse,
     ) -> Result<RunHandle<D>, RequestError> {
-        let workflow = WorkflowKey::new(id)?;
-        let parts = call.into_parts()?;
-        let request = StartRequest {
-            workflow: workflow.clone(),
-            workflow_type: parts.workflow_type.to_owned(),
-            input: parts.input,
-            id_reuse,
-            request_id: None,
-        };
+        let request = start_request(id, call, id_reuse)?;
+        let workflow = request.workflow.clone();
         let (run_id, existing) = self.handle().start(request).await?;
         Ok(RunHandle {
             handle: self.handle().clone(),
@@ -133,7 +126,9 @@ impl Antiphon {
         id: impl Into<String>,
         call: WorkflowCall<D>,
     ) -> Result<D::Output, RunError<D::Error>> {
-        self.start(id, call).await?.result().await
+        let request = start_request(id, call, IdReuse::Never)?;
+        let (_, outcome) = self.handle().run(request).await.map_err(RequestError::from)?;
+        result_of_run::<D>(outcome)
     }
 
     /// The handle of a run that was started earlier, perhaps by another process. No check that there is one is made:
@@ -205,6 +200,28 @@ impl Antiphon {
     }
 }
 
+fn start_request<D: WorkflowDefinition>(
+    id: impl Into<String>,
+    call: WorkflowCall<D>,
+    id_reuse: IdReuse,
+) -> Result<StartRequest, RequestError> {
+    let workflow = WorkflowKey::new(id)?;
+    let parts = call.into_parts()?;
+    let workflow_type = parts.workflow_type.to_owned();
+    Ok(StartRequest { workflow, workflow_type, input: parts.input, id_reuse, request_id: None })
+}
+
+fn result_of_run<D: WorkflowDefinition>(outcome: RunOutcome) -> Result<D::Output, RunError<D::Error>> {
+    match outcome {
+        RunOutcome::Completed { result } => Ok(decode_result(&result)?),
+        RunOutcome::Failed { failure } => Err(match error_of(&failure) {
+            Ok(error) => RunError::Failed(error),
+            Err(_) => RunError::FailedOtherwise { message: failure.message },
+        }),
+        RunOutcome::Cancelled { reason } => Err(RunError::Cancelled { reason }),
+    }
+}
+
 /// One run of a workflow.
 pub struct RunHandle<D> {
     handle: Handle,
@@ -239,14 +256,7 @@ impl<D: WorkflowDefinition> RunHandle<D> {
     /// Waits for the run to end. Its end is durable on return. Cancel safe; may be asked any number of times.
     pub async fn result(&self) -> Result<D::Output, RunError<D::Error>> {
         let (_, outcome) = self.handle.wait(self.target()).await.map_err(RequestError::from)?;
-        match outcome {
-            RunOutcome::Completed { result } => Ok(decode_result(&result)?),
-            RunOutcome::Failed { failure } => Err(match error_of(&failure) {
-                Ok(error) => RunError::Failed(error),
-                Err(_) => RunError::FailedOtherwise { message: failure.message },
-            }),
-            RunOutcome::Cancelled { reason } => Err(RunError::Cancelled { reason }),
-        }
+        result_of_run::<D>(outcome)
     }
 
     /// Sends the run a signal. Durable on return.

@@ -43,6 +43,7 @@ mod definition;
 mod duration;
 mod error;
 mod handle;
+mod on_demand;
 mod options;
 mod outcome;
 mod program;

@@ -145,6 +145,7 @@ impl Partition {
         self.advance(now);
         match input {
             Input::Start(request, reply) => self.start(request, reply),
+            Input::Run(request, reply) => self.run(request, reply),
             Input::Signal { target, name, input, request_id, reply } => {
                 self.signal(&target, name, input, request_id, reply);
             }

@@ -8,11 +8,22 @@ use std::sync::Arc;
 
 impl Partition {
     pub(super) fn start(&mut self, request: StartRequest, reply: ReplyTo) {
-        let answer = self.try_start(request).unwrap_or_else(Reply::Refused);
+        let answer = match self.try_start(request) {
+            Ok((key, existing)) => Reply::Started { run_id: self.runs[&key].state.started.run_id, existing },
+            Err(error) => Reply::Refused(error),
+        };
         self.core.reply(reply, answer);
     }
 
-    fn try_start(&mut self, request: StartRequest) -> Result<Reply, RequestError> {
+    pub(super) fn run(&mut self, request: StartRequest, reply: ReplyTo) {
+        match self.try_start(request) {
+            Ok((key, _)) => self.core.await_end(&self.runs[&key], reply),
+            Err(error) => self.core.reply(reply, Reply::Refused(error)),
+        }
+    }
+
+    /// Starts a run, or finds the one that has the id. Returns it and whether it existed before.
+    fn try_start(&mut self, request: StartRequest) -> Result<(RunKey, bool), RequestError> {
         check_workflow(&request.workflow)?;
         check_payloads(&request.input)?;
         let Some(program) = self.core.programs.get(&request.workflow_type).cloned() else {
@@ -23,7 +34,7 @@ impl Partition {
         if let Some(run) = self.newest(&request.workflow)
             && !may_replace(run.state.status, request.id_reuse)
         {
-            return same_or_conflict(run, &request);
+            return same_or_conflict(run, &request).map(|()| (run.state.key, true));
         }
         // Read before anything is written: a run that can never begin would be blocked for ever.
         program.check_input(&request.input).map_err(|problem| RequestError::Undecodable {
@@ -51,7 +62,7 @@ impl Partition {
         self.core.stats.started += 1;
         self.runs.insert(key, run);
         self.ids.insert((request.workflow.fingerprint(), key));
-        Ok(Reply::Started { run_id, existing: false })
+        Ok((key, false))
     }
 
     pub(super) fn signal(
@@ -145,7 +156,7 @@ fn may_replace(status: RunStatus, reuse: IdReuse) -> bool {
     }
 }
 
-fn same_or_conflict(run: &Run, request: &StartRequest) -> Result<Reply, RequestError> {
+fn same_or_conflict(run: &Run, request: &StartRequest) -> Result<(), RequestError> {
     let started = &run.state.started;
     let same_input = started.input.len() == request.input.len()
         && started.input.iter().zip(&request.input).all(|(a, b)| a.same_value(b));
@@ -154,7 +165,7 @@ fn same_or_conflict(run: &Run, request: &StartRequest) -> Result<Reply, RequestE
     } else if !same_input {
         "input"
     } else {
-        return Ok(Reply::Started { run_id: started.run_id, existing: true });
+        return Ok(());
     };
     Err(RequestError::Conflict { workflow_id: request.workflow.to_string(), run_id: started.run_id, what })
 }
