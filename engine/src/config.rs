@@ -26,7 +26,8 @@ impl Default for Config {
         Config {
             // Long enough that a chatty run is not replayed again and again, short enough that sleepers leave.
             evict_after_ms: 5_000,
-            live_runs_max: 100_000,
+            // Some 2 KiB each: what waits takes at most some 32 MiB, and is back within tens of microseconds.
+            live_runs_max: 16_384,
             // A 1 MiB append costs about ten times a small one; larger groups only lengthen the wait of all in them.
             segment_bytes: 1024 * 1024,
             // A quarter of a segment: the conversations that a turn opens take up to twice its own bytes.

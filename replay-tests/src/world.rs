@@ -101,6 +101,8 @@ pub struct World {
     pub cancelled: Vec<(String, u32)>,
     /// Replies that nobody has fetched.
     pub replies: BTreeMap<u64, Reply>,
+    /// From then on a run that was let go of is due.
+    left_due: Option<Timestamp>,
     next_reply: u64,
     programs: Programs,
     workers: Vec<WorkerSpec>,
@@ -134,6 +136,7 @@ impl World {
             sent: Vec::new(),
             cancelled: Vec::new(),
             replies: BTreeMap::new(),
+            left_due: None,
             next_reply: 0,
             programs,
             workers: workers.clone(),
@@ -159,6 +162,7 @@ impl World {
             self.records.extend(body.records);
             self.payloads.extend(body.payloads);
         }
+        self.left_due = self.left_due.into_iter().chain(self.partition.take_left_due()).min();
         for effect in effects {
             match effect {
                 Effect::Dispatch { worker, request } => self.sent.push((worker.to_string(), *request)),
@@ -237,12 +241,28 @@ impl World {
     /// Lets time pass, stopping at every deadline on the way.
     pub fn pass(&mut self, ms: i64) {
         let end = self.now + ms;
-        while let Some(next) = self.partition.next_deadline().filter(|next| next.0 <= end) {
+        while let Some(next) = self.partition.next_deadline().into_iter().chain(self.left_due).min()
+            && next.0 <= end
+        {
             self.now = self.now.max(next.0);
+            self.bring_back_due();
             self.step(Input::Tick);
         }
         self.now = end;
         self.step(Input::Tick);
+    }
+
+    /// Brings back runs that were let go of and are due, as the runtime does.
+    fn bring_back_due(&mut self) {
+        let now = Timestamp(self.now);
+        if self.left_due.is_none_or(|due| due > now) {
+            return;
+        }
+        let cold = self.runs().into_iter().filter(|(run, _)| !self.partition.has_run(*run));
+        let due = cold.filter_map(|(_, history)| Some((history.row().ok()?.due()?, history)));
+        let (due, later): (Vec<_>, Vec<_>) = due.partition(|(due, _)| *due <= now);
+        self.left_due = later.iter().map(|(due, _)| *due).min();
+        due.iter().for_each(|(_, history)| self.load(history));
     }
 
     /// Drops the engine and builds it again from the record, with the same or other code.

@@ -34,6 +34,13 @@ fn race(context: Context, _: Vec<Payload>) -> RunFuture {
     })
 }
 
+fn listening(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        context.signal("go").await;
+        done("\"heard\"")
+    })
+}
+
 fn saga(context: Context, _: Vec<Payload>) -> RunFuture {
     Box::pin(async move {
         context.activity(call("reserve", "1")).await;
@@ -493,4 +500,21 @@ fn an_idle_run_leaves_memory_and_comes_back_by_replay_when_something_arrives() {
     world.partition.load(&world.history(1), Timestamp(world.now)).unwrap();
     world.pass(100);
     assert!(world.text(1).ends_with("TimerFired #1\nrun 4 RunCompleted (\"timer\")"), "{}", world.text(1));
+}
+
+#[test]
+fn a_run_that_waits_leaves_memory_when_it_has_been_idle_although_nothing_else_happens() {
+    let mut world = World::new(&[("listening", listening)], vec![]);
+    world.start("a", "listening", "1");
+    world.pass(10_000);
+    assert_eq!(world.partition.stats().live_runs, 1, "the archive does not have it");
+    world.step(Input::Archived { through: world.segments });
+    assert_eq!(world.partition.stats().live_runs, 0);
+
+    world.start("b", "listening", "1");
+    world.step(Input::Archived { through: world.segments });
+    world.pass(4_999);
+    assert_eq!(world.partition.stats().live_runs, 1);
+    world.pass(1);
+    assert_eq!((world.partition.stats().live_runs, world.partition.stats().evicted), (0, 2));
 }

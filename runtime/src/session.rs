@@ -25,7 +25,7 @@ pub(crate) enum Left {
     WriterGone,
 }
 
-/// Most parked runs that one look at the clock brings into memory.
+/// Most parked runs that one look at the clock brings into memory, unless more are due in the same millisecond.
 const DUE_AT_ONCE: usize = 256;
 
 /// Largest segment that the partition's thread commits itself when nothing else waits for it: about a dozen activities.
@@ -58,6 +58,10 @@ pub(crate) struct Session<'a> {
     loading: VecDeque<RunKey>,
     /// When a run that is not in memory is next due.
     cold_due: Option<Timestamp>,
+    /// Runs that are due up to this moment are in memory.
+    due_through: Timestamp,
+    /// How many due runs to look for at once.
+    due_page: usize,
     threads: Vec<JoinHandle<()>>,
     progress: Arc<Progress>,
     /// Held for the sake of the lock: the folder is ours as long as this lives.
@@ -134,6 +138,8 @@ impl<'a> Session<'a> {
             draining: false,
             loading,
             cold_due: Some(Timestamp(i64::MIN)),
+            due_through: Timestamp(i64::MIN),
+            due_page: DUE_AT_ONCE,
             threads: vec![writing, keeper],
             progress,
             _guard: guard,
@@ -301,12 +307,7 @@ impl<'a> Session<'a> {
                 Input::WorkerLeft { name }
             }
             Message::Archived { through } => {
-                let evicted = self.partition.stats().evicted;
                 self.partition.step(Input::Archived { through }, now);
-                if self.partition.stats().evicted > evicted {
-                    // A run that just left may be due before all that left earlier.
-                    self.cold_due = self.reader.next_due(Timestamp(i64::MIN))?;
-                }
                 self.forget_gone_callers();
                 return Ok(());
             }
@@ -375,26 +376,30 @@ impl<'a> Session<'a> {
     }
 
     /// Brings back runs that wait in the store and whose timer is due.
+    ///
+    /// Goes through them by time, once: a run that is not in memory waits for something later than all that was looked
+    /// at, since it was let go of after that.
     fn bring_back_due(&mut self) -> Result<(), StoreError> {
         let now = self.now();
+        let left = self.partition.take_left_due();
+        self.cold_due = self.cold_due.into_iter().chain(left).min();
         if self.cold_due.is_none_or(|due| due > now) {
             return Ok(());
         }
-        let due = self.reader.due_before(now, DUE_AT_ONCE)?;
-        let mut brought = 0;
-        for (_, run) in &due {
+        let page = self.reader.due_after(self.due_through, self.due_page)?;
+        // The page may end within a moment; the whole of that moment then waits for the next page.
+        let cut = page.last().filter(|_| page.len() == self.due_page).map(|(due, _)| *due);
+        let is_taken = |due: Timestamp| due <= now && cut.is_none_or(|cut| due < cut);
+        let (taken, rest) = page.split_at(page.partition_point(|(due, _)| is_taken(*due)));
+        for (due, run) in taken {
             if !self.partition.has_run(*run) {
                 self.load(*run)?;
-                brought += 1;
             }
+            self.due_through = *due;
         }
-        // A full page of runs that are all here already must not hide those behind it: they leave the page when the
-        // archive has their timers, so look again soon.
-        self.cold_due = match due.len() {
-            DUE_AT_ONCE if brought > 0 => Some(now),
-            DUE_AT_ONCE => Some(now.plus_ms(50)),
-            _ => self.reader.next_due(now)?,
-        };
+        self.cold_due = rest.first().map(|(due, _)| *due);
+        let one_moment = taken.is_empty() && self.cold_due.is_some_and(|due| due <= now);
+        self.due_page = if one_moment { self.due_page * 2 } else { DUE_AT_ONCE };
         self.partition.step(Input::Tick, now);
         Ok(())
     }

@@ -52,32 +52,44 @@ impl Partition {
 
     /// Lets go of runs that the archive holds completely: closed ones at once, waiting ones when they have been idle.
     pub(super) fn archived(&mut self, through: u64) {
+        self.core.archived = self.core.archived.max(through);
         while let Some(&(segment, key)) = self.core.closed.first() {
-            if segment > through {
+            if segment > self.core.archived {
                 break;
             }
             self.core.closed.pop_first();
             self.let_go(key);
         }
-        while let Some(&(segment, key)) = self.core.parked.first() {
-            let Some(run) = self.runs.get(&key) else {
-                self.core.parked.pop_first();
-                continue;
-            };
-            let idle = self.core.now.since_ms(run.touched_at) >= self.core.config.evict_after_ms;
-            if segment > through || !(idle || self.runs.len() > self.core.config.live_runs_max) {
+        self.let_go_of_idle();
+    }
+
+    /// Lets go of waiting runs that the archive holds completely and that have been idle, or are too many.
+    pub(super) fn let_go_of_idle(&mut self) {
+        while let Some(leaves_at) = self.next_leaving() {
+            if leaves_at > self.core.now && self.runs.len() <= self.core.config.live_runs_max {
                 break;
             }
-            self.core.parked.pop_first();
+            let Some((_, key)) = self.core.parked.pop_first() else { break };
             self.core.stats.evicted += 1;
             self.let_go(key);
         }
+    }
+
+    /// When the waiting run that has been idle longest may leave memory; `None` if the archive does not hold it yet.
+    pub(super) fn next_leaving(&self) -> Option<Timestamp> {
+        let (segment, key) = self.core.parked.first()?;
+        if *segment > self.core.archived {
+            return None;
+        }
+        let touched_at = self.runs.get(key).map_or(self.core.now, |run| run.touched_at);
+        Some(touched_at.plus_ms(self.core.config.evict_after_ms))
     }
 
     fn let_go(&mut self, key: RunKey) {
         let Some(run) = self.runs.remove(&key) else { return };
         for (ordinal, due) in run.state.timers.iter() {
             self.core.deadlines.remove(&(*due, Due::Timer(key, ordinal)));
+            self.core.left_due = self.core.left_due.into_iter().chain([*due]).min();
         }
         self.ids.remove(&(run.state.workflow().fingerprint(), key));
     }

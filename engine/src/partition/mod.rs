@@ -55,6 +55,10 @@ pub(crate) struct Core {
     /// Closed and parked runs by the segment of their latest event: candidates for leaving memory.
     closed: BTreeSet<(u64, RunKey)>,
     parked: BTreeSet<(u64, RunKey)>,
+    /// The archive holds all segments up to this one.
+    archived: u64,
+    /// The earliest timer of the runs that were let go of since somebody asked.
+    left_due: Option<Timestamp>,
     stats: Stats,
 }
 
@@ -133,6 +137,8 @@ impl Partition {
                 waiting: BTreeMap::new(),
                 closed: BTreeSet::new(),
                 parked: BTreeSet::new(),
+                archived: origin.last_segment,
+                left_due: None,
                 stats: Stats::default(),
             },
         }
@@ -163,7 +169,7 @@ impl Partition {
                 self.heartbeat(conversation, leg, token, details);
             }
             Input::Archived { through } => self.archived(through),
-            Input::Tick => {}
+            Input::Tick => self.let_go_of_idle(),
         }
         self.dispatch();
     }
@@ -189,7 +195,14 @@ impl Partition {
 
     /// The next moment at which something must happen without an input. Step with [`Input::Tick`] then.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.core.deadlines.first().map(|(at, _)| *at)
+        let due = self.core.deadlines.first().map(|(at, _)| *at);
+        due.into_iter().chain(self.next_leaving()).min()
+    }
+
+    /// The earliest timer of the runs that were let go of since the last call: from then on the caller must look into the
+    /// store for due runs.
+    pub fn take_left_due(&mut self) -> Option<Timestamp> {
+        self.core.left_due.take()
     }
 
     /// Whether the newest run of a workflow id is in memory.

@@ -3,6 +3,7 @@
 use super::folder::Folder;
 use super::pragma;
 use crate::{Durability, Error};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,6 +75,11 @@ impl Db {
         conn.set_prepared_statement_cache_capacity(STATEMENTS);
         let db = Db { conn, file, path };
         db.conn.busy_timeout(Duration::from_millis(BUSY_MS)).map_err(db.failed("setting the busy timeout"))?;
+        // Without this SQLite plans a statement anew whenever a bound value could matter to the plan, which here is at
+        // nearly every look-up; ours have one sensible plan each.
+        db.conn
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(db.failed("fixing the query plans"))?;
         if !matches!(access, Access::Peek | Access::Create) {
             pragma::apply(&db, access)?;
         }
