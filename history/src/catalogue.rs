@@ -1,6 +1,5 @@
-use crate::{
-    BlockedReason, ConversationEvent, Digest, Events, Ordinal, Record, RunEvent, RunId, RunKey, Timestamp, WorkflowKey,
-};
+use crate::glance::{Glance, Mark};
+use crate::{BlockedReason, Digest, Ordinal, Record, RunId, RunKey, Stream, Timestamp, WorkflowKey};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -150,18 +149,27 @@ impl CatalogueRow {
     ///
     /// `bytes` are the record's own, for the digest. Errors: [`FoldError::NoStart`].
     pub fn begin(record: &Record, bytes: &[u8]) -> Result<CatalogueRow, FoldError> {
-        let Events::Run(events) = &record.events else { return Err(FoldError::NoStart { run: record.run }) };
-        let Some(RunEvent::RunStarted(started)) = events.first() else {
-            return Err(FoldError::NoStart { run: record.run });
+        CatalogueRow::begin_at_a_glance(&Glance::of(record), bytes)
+    }
+
+    /// Folds the run's next record. After an error the row is as before.
+    pub fn apply(&mut self, record: &Record, bytes: &[u8]) -> Result<(), FoldError> {
+        self.apply_at_a_glance(&Glance::of(record), bytes)
+    }
+
+    /// As [`CatalogueRow::begin`], for a record that was only glanced at.
+    pub fn begin_at_a_glance(glance: &Glance, bytes: &[u8]) -> Result<CatalogueRow, FoldError> {
+        let (Stream::Run, Some(Mark::Started(started))) = (glance.stream, glance.marks.first()) else {
+            return Err(FoldError::NoStart { run: glance.run });
         };
         let mut row = CatalogueRow {
-            key: record.run,
+            key: glance.run,
             workflow: WorkflowKey { namespace: started.namespace.clone(), id: started.workflow_id.clone() },
             run_id: started.run_id,
             workflow_type: started.workflow_type.clone(),
             status: RunStatus::Running,
-            started_at: record.at,
-            updated_at: record.at,
+            started_at: glance.at,
+            updated_at: glance.at,
             run_events: 0,
             records: 0,
             tip: Digest::START,
@@ -170,38 +178,35 @@ impl CatalogueRow {
             timers: Vec::new(),
             blocked: String::new(),
         };
-        row.apply(record, bytes)?;
+        row.apply_at_a_glance(glance, bytes)?;
         Ok(row)
     }
 
-    /// Folds the run's next record. After an error the row is as before.
-    pub fn apply(&mut self, record: &Record, bytes: &[u8]) -> Result<(), FoldError> {
-        match &record.events {
-            Events::Run(events) => {
-                self.check(record.first_seq, events)?;
-                events.iter().for_each(|event| self.apply_run(event));
-                self.run_events += events.len() as u64;
-            }
-            Events::Conversation { events, .. } => events.iter().for_each(|event| self.apply_conversation(event)),
+    /// As [`CatalogueRow::apply`], for a record that was only glanced at.
+    pub fn apply_at_a_glance(&mut self, glance: &Glance, bytes: &[u8]) -> Result<(), FoldError> {
+        if glance.stream == Stream::Run {
+            self.check(glance)?;
+            self.run_events += glance.marks.len() as u64;
         }
-        self.updated_at = record.at;
+        glance.marks.iter().for_each(|mark| self.apply_mark(mark));
+        self.updated_at = glance.at;
         self.records += 1;
         self.tip = Digest::of_record(self.tip, bytes);
         Ok(())
     }
 
     /// Whether these events of the run stream can follow. Looked at before any is folded, so that nothing is half done.
-    fn check(&self, first_seq: u64, events: &[RunEvent]) -> Result<(), FoldError> {
-        if first_seq != self.run_events + 1 {
-            return Err(FoldError::Gap { run: self.key, expected: self.run_events + 1, found: first_seq });
+    fn check(&self, glance: &Glance) -> Result<(), FoldError> {
+        if glance.first_seq != self.run_events + 1 {
+            return Err(FoldError::Gap { run: self.key, expected: self.run_events + 1, found: glance.first_seq });
         }
         let mut closed = self.status.is_closed();
-        for (event, seq) in events.iter().zip(first_seq..) {
-            let starts = matches!(event, RunEvent::RunStarted(_));
+        for (mark, seq) in glance.marks.iter().zip(glance.first_seq..) {
+            let starts = matches!(mark, Mark::Started(_));
             if closed || starts != (seq == 1) {
-                return Err(FoldError::Illegal { run: self.key, event: event.name(), status: self.status });
+                return Err(FoldError::Illegal { run: self.key, event: mark.name(), status: self.status });
             }
-            closed = event.is_terminal();
+            closed = matches!(mark, Mark::Ended { .. });
         }
         Ok(())
     }
@@ -216,47 +221,26 @@ impl CatalogueRow {
         !self.status.is_closed() && (self.open_conversations > 0 || self.status == RunStatus::Blocked)
     }
 
-    fn apply_run(&mut self, event: &RunEvent) {
-        match event {
-            RunEvent::ActivityScheduled { .. } => self.activities += 1,
-            RunEvent::TimerStarted { ordinal, due, .. } => {
-                self.timers.push(PendingTimer { due: *due, ordinal: *ordinal });
-            }
-            RunEvent::TimerFired { ordinal } | RunEvent::TimerCancelled { ordinal } => {
-                self.timers.retain(|timer| timer.ordinal != *ordinal);
-            }
-            RunEvent::Blocked(blocked) => {
+    fn apply_mark(&mut self, mark: &Mark) {
+        match mark {
+            Mark::ActivityScheduled => self.activities += 1,
+            Mark::TimerStarted(timer) => self.timers.push(*timer),
+            Mark::TimerEnded { ordinal, .. } => self.timers.retain(|timer| timer.ordinal != *ordinal),
+            Mark::Blocked { headline } => {
                 self.status = RunStatus::Blocked;
-                self.blocked = blocked.reason.headline();
+                self.blocked.clone_from(headline);
             }
-            RunEvent::Unblocked => {
+            Mark::Unblocked => {
                 self.status = RunStatus::Running;
                 self.blocked.clear();
             }
-            RunEvent::RunCompleted { .. } => self.status = RunStatus::Completed,
-            RunEvent::RunFailed { .. } => self.status = RunStatus::Failed,
-            RunEvent::RunCancelled { .. } => self.status = RunStatus::Cancelled,
-            RunEvent::RunStarted(_)
-            | RunEvent::ActivityResolved { .. }
-            | RunEvent::SignalReceived { .. }
-            | RunEvent::CancelRequested { .. }
-            | RunEvent::ActivityCancelled { .. }
-            | RunEvent::SideEffectRecorded { .. }
-            | RunEvent::PatchMarked { .. }
-            | RunEvent::CompensationPushed { .. } => {}
-        }
-        if self.status.is_closed() {
-            self.timers.clear();
-        }
-    }
-
-    fn apply_conversation(&mut self, event: &ConversationEvent) {
-        match event {
-            ConversationEvent::Scheduled { .. } => self.open_conversations += 1,
-            ConversationEvent::Closed { .. } => {
-                self.open_conversations = self.open_conversations.saturating_sub(1);
+            Mark::Ended { status, .. } => {
+                self.status = *status;
+                self.timers.clear();
             }
-            _ => {}
+            Mark::ConversationOpened => self.open_conversations += 1,
+            Mark::ConversationClosed => self.open_conversations = self.open_conversations.saturating_sub(1),
+            Mark::Started(_) | Mark::Passed(_) => {}
         }
     }
 }
@@ -294,7 +278,7 @@ impl BlockedReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{RunStarted, Site};
+    use crate::{Events, RunEvent, RunStarted, Site};
     use std::sync::Arc;
 
     fn record(first_seq: u64, events: Vec<RunEvent>) -> Record {

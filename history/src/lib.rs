@@ -21,6 +21,7 @@ mod chain;
 mod codec;
 mod conversation_event;
 mod file;
+mod glance;
 mod ids;
 pub mod limits;
 mod name;
@@ -28,6 +29,7 @@ mod payload;
 mod record;
 mod run_event;
 mod segment;
+mod segment_parts;
 mod segment_writer;
 mod text;
 mod varint;
@@ -42,10 +44,12 @@ pub use conversation_event::{
     ConversationEvent, ConversationOutcome, ExitReason, LeftOut, LeftOutReason, Response, Selection, TimeoutKind,
 };
 pub use file::{HistoryFile, HistoryFileError};
+pub use glance::Glance;
 pub use ids::{ConversationKey, IdError, Ordinal, RunId, RunKey, Stream, Timestamp, TokenHash, WorkflowKey};
 pub use name::Name;
 pub use payload::{Payload, PayloadData, StoredPayload};
 pub use record::{Events, FORMAT_VERSION, Record};
 pub use run_event::{Role, RunEvent, RunStarted};
 pub use segment::{Segment, SegmentBody};
+pub use segment_parts::SegmentParts;
 pub use segment_writer::SegmentWriter;

@@ -137,7 +137,7 @@ impl Header {
         varint::write(out, self.count as u64);
     }
 
-    fn read(bytes: &mut &[u8]) -> Result<Header, DecodeError> {
+    pub(crate) fn read(bytes: &mut &[u8]) -> Result<Header, DecodeError> {
         let version = *varint::take(bytes, 1)?.first().ok_or(DecodeError::Truncated)?;
         if version == 0 || version > FORMAT_VERSION {
             return Err(DecodeError::Version { found: u64::from(version), known: FORMAT_VERSION });

@@ -1,20 +1,35 @@
 //! THE FOLD: segments to what the archive keeps of them. Pure, and the only one: the archive's writer, recovery,
 //! snapshots and `verify` all come through here, so they cannot disagree.
+//!
+//! It looks at events only as far as a row depends on them. Framing, order, digests and payloads are checked; what lies
+//! inside the other events is read, and found if it cannot be, where a run is loaded or verified.
 
+use crate::pack::Packed;
 use crate::{Error, Watermark};
-use antiphon_history::{Bytes, CatalogueRow, Digest, Events, PayloadData, Record, RunKey, Segment, SegmentBody};
-use antiphon_history::{RunStatus, payload_digest};
+use antiphon_history::{Bytes, CatalogueRow, Digest, Events, Glance, PayloadData, Record, RunKey, Segment};
+use antiphon_history::{RunStatus, SegmentParts, payload_digest};
 use std::collections::BTreeMap;
 
-/// What a batch of segments changes, in key order.
+/// What a batch of segments changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
     /// Every run that got records.
-    pub(crate) runs: BTreeMap<RunKey, FoldedRun>,
+    pub(crate) runs: Runs,
     /// Large payloads, by digest.
     pub(crate) payloads: BTreeMap<Digest, Bytes>,
     /// Where the archive stands once the batch is in it.
     pub(crate) watermark: Watermark,
+    glance: Glance,
+}
+
+/// The runs of a batch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Runs {
+    /// In the order in which the batch met them.
+    met: Vec<FoldedRun>,
+    places: BTreeMap<RunKey, usize>,
+    /// Records of one run often stand together, so the last place is looked at first.
+    last: usize,
 }
 
 /// One run in a batch.
@@ -30,21 +45,56 @@ pub(crate) struct FoldedRun {
     pub(crate) packed: Packed,
 }
 
-/// A run's new records and, beside them, the names of the large payloads that they mention.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Packed {
-    pub(crate) records: Vec<Bytes>,
-    pub(crate) payloads: Vec<Digest>,
+impl Runs {
+    /// A run, if the batch has it.
+    pub(crate) fn get(&self, run: RunKey) -> Option<&FoldedRun> {
+        self.places.get(&run).map(|place| &self.met[*place])
+    }
+
+    /// All runs in key order.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &FoldedRun> {
+        self.places.values().map(|place| &self.met[*place])
+    }
+
+    /// All runs in no order.
+    pub(crate) fn into_unordered(self) -> Vec<FoldedRun> {
+        self.met
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.met.len()
+    }
+
+    /// Drops the records and leaves the rows.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn forget_records(&mut self) {
+        self.met.iter_mut().for_each(|run| run.packed = Packed::default());
+    }
+
+    fn get_mut(&mut self, run: RunKey) -> Option<&mut FoldedRun> {
+        if self.met.get(self.last).is_none_or(|met| met.row.key != run) {
+            self.last = *self.places.get(&run)?;
+        }
+        self.met.get_mut(self.last)
+    }
+
+    fn push(&mut self, run: FoldedRun) -> &mut FoldedRun {
+        self.last = self.met.len();
+        self.places.insert(run.row.key, self.last);
+        self.met.push(run);
+        &mut self.met[self.last]
+    }
 }
 
 impl Batch {
     /// A batch that changes nothing.
     pub(crate) fn empty(watermark: Watermark) -> Batch {
-        Batch { runs: BTreeMap::new(), payloads: BTreeMap::new(), watermark }
+        Batch { runs: Runs::default(), payloads: BTreeMap::new(), watermark, glance: Glance::default() }
     }
 
     /// Folds segments onto the batch without closing it: the ledger stays as it was. For snapshots, which show the tail
-    /// in one piece and never write it.
+    /// in one piece and never write it. After an error the batch is of no use.
     pub(crate) fn extend(
         &mut self,
         segments: &[Segment],
@@ -52,18 +102,18 @@ impl Batch {
     ) -> Result<(), Error> {
         for segment in segments {
             self.watermark.tip().check_next(segment)?;
-            let body = SegmentBody::read(&segment.body)
-                .map_err(|error| Error::damaged_log(segment.id, format!("its body cannot be read: {error}")))?;
-            for bytes in body.records {
+            let unreadable = |error| Error::damaged_log(segment.id, format!("its body cannot be read: {error}"));
+            let mut parts = SegmentParts::new(&segment.body).map_err(unreadable)?;
+            while let Some(bytes) = parts.next_record().map_err(unreadable)? {
                 self.add(segment.id, bytes, load)?;
             }
-            for (digest, bytes) in body.payloads {
+            while let Some((digest, bytes)) = parts.next_payload().map_err(unreadable)? {
                 // A payload under a wrong name would be found missing only when a run is loaded; here it can still be
                 // told from damage.
-                if payload_digest(&bytes) != digest {
+                if payload_digest(bytes) != digest {
                     return Err(Error::damaged_log(segment.id, format!("payload {digest:?} has other bytes")));
                 }
-                self.payloads.insert(digest, bytes);
+                self.payloads.entry(digest).or_insert_with(|| bytes.into());
             }
             self.watermark.segment = segment.id;
             self.watermark.digest = segment.digest;
@@ -75,35 +125,34 @@ impl Batch {
     fn add(
         &mut self,
         segment: u64,
-        bytes: Bytes,
+        bytes: &[u8],
         load: &mut dyn FnMut(RunKey) -> Result<Option<CatalogueRow>, Error>,
     ) -> Result<(), Error> {
-        let record = Record::read(&bytes)
-            .map_err(|error| Error::damaged_log(segment, format!("a record cannot be read: {error}")))?;
+        let unreadable = |error| Error::damaged_log(segment, format!("a record cannot be read: {error}"));
         let unfoldable = |error| Error::damaged_log(segment, format!("a record does not fold: {error}"));
-        let payloads = stored_payloads(&record);
-        let run = match self.runs.get_mut(&record.run) {
+        let glance = &mut self.glance;
+        glance.read(bytes).map_err(unreadable)?;
+        let run = match self.runs.get_mut(glance.run()) {
             Some(run) => {
-                run.row.apply(&record, &bytes).map_err(unfoldable)?;
+                run.row.apply_at_a_glance(glance, bytes).map_err(unfoldable)?;
                 run
             }
             None => {
-                let (before, records_before, row) = match load(record.run)? {
+                let (before, records_before, row) = match load(glance.run())? {
                     Some(mut row) => {
                         let before = (Some(row.status), row.records);
-                        row.apply(&record, &bytes).map_err(unfoldable)?;
+                        row.apply_at_a_glance(glance, bytes).map_err(unfoldable)?;
                         (before.0, before.1, row)
                     }
-                    None => (None, 0, CatalogueRow::begin(&record, &bytes).map_err(unfoldable)?),
+                    None => (None, 0, CatalogueRow::begin_at_a_glance(glance, bytes).map_err(unfoldable)?),
                 };
-                let run = FoldedRun { before, records_before, row, packed: Packed::default() };
-                self.runs.entry(record.run).or_insert(run)
+                self.runs.push(FoldedRun { before, records_before, row, packed: Packed::default() })
             }
         };
-        run.packed.records.push(bytes);
-        for digest in payloads {
-            if !run.packed.payloads.contains(&digest) {
-                run.packed.payloads.push(digest);
+        run.packed.push(bytes);
+        if glance.may_name_payloads() {
+            for digest in stored_payloads(&Record::read(bytes).map_err(unreadable)?) {
+                run.packed.name(digest);
             }
         }
         Ok(())
@@ -120,7 +169,7 @@ pub(crate) fn fold(
 ) -> Result<Batch, Error> {
     let mut batch = Batch::empty(from);
     batch.extend(segments, load)?;
-    let moved = batch.runs.iter().map(|(run, folded)| (run.0, folded.row.tip));
+    let moved = batch.runs.iter().map(|folded| (folded.row.key.0, folded.row.tip));
     batch.watermark.ledger = Digest::of_ledger(from.ledger, batch.watermark.segment, moved);
     batch.watermark.batches = from.batches + 1;
     Ok(batch)

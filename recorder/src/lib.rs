@@ -23,7 +23,6 @@ mod fold;
 mod log;
 pub mod memory;
 mod overlay;
-#[cfg(feature = "sqlite")]
 mod pack;
 mod reader;
 #[cfg(feature = "sqlite")]

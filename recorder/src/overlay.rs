@@ -19,7 +19,7 @@ impl Overlay {
     }
 
     fn rows(&self) -> impl DoubleEndedIterator<Item = &CatalogueRow> {
-        self.batch.runs.values().map(|run| &run.row)
+        self.batch.runs.iter().map(|run| &run.row)
     }
 
     /// Merges `below`'s list, from which everything that the batch has is taken out, with the batch's own.
@@ -29,7 +29,7 @@ impl Overlay {
         wanted: impl Fn(Timestamp) -> bool,
         limit: usize,
     ) -> Vec<(Timestamp, RunKey)> {
-        let mut merged: Vec<_> = below.into_iter().filter(|(_, run)| !self.batch.runs.contains_key(run)).collect();
+        let mut merged: Vec<_> = below.into_iter().filter(|(_, run)| self.batch.runs.get(*run).is_none()).collect();
         merged.extend(self.rows().filter_map(|row| row.due().filter(|due| wanted(*due)).map(|due| (due, row.key))));
         merged.sort_unstable();
         merged.truncate(limit);
@@ -55,7 +55,7 @@ impl Reader for Overlay {
     }
 
     fn row(&mut self, run: RunKey) -> Result<Option<CatalogueRow>, Error> {
-        match self.batch.runs.get(&run) {
+        match self.batch.runs.get(run) {
             Some(folded) => Ok(Some(folded.row.clone())),
             None => self.below.row(run),
         }
@@ -68,10 +68,10 @@ impl Reader for Overlay {
 
     fn history(&mut self, run: RunKey) -> Result<Option<HistoryFile>, Error> {
         let below = self.below.history(run)?;
-        let Some(FoldedRun { packed, .. }) = self.batch.runs.get(&run) else { return Ok(below) };
+        let Some(FoldedRun { packed, .. }) = self.batch.runs.get(run) else { return Ok(below) };
         let mut history = below.unwrap_or_default();
-        history.records.extend(packed.records.iter().cloned());
-        for digest in &packed.payloads {
+        history.records.extend(packed.records().map(Bytes::from));
+        for digest in packed.payloads() {
             if !history.payloads.contains_key(digest) {
                 let bytes = match self.batch.payloads.get(digest) {
                     Some(bytes) => Some(bytes.clone()),
@@ -93,7 +93,7 @@ impl Reader for Overlay {
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<CatalogueRow>, Error> {
         let below = self.below.list(&Filter { limit: self.limit_below(filter.limit), ..filter.clone() })?;
-        let mut rows: Vec<_> = below.into_iter().filter(|row| !self.batch.runs.contains_key(&row.key)).collect();
+        let mut rows: Vec<_> = below.into_iter().filter(|row| self.batch.runs.get(row.key).is_none()).collect();
         rows.extend(self.rows().filter(|row| filter.matches(row)).cloned());
         rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.key));
         rows.truncate(filter.limit);
@@ -102,7 +102,7 @@ impl Reader for Overlay {
 
     fn count_by_status(&mut self) -> Result<BTreeMap<RunStatus, u64>, Error> {
         let mut counts = self.below.count_by_status()?;
-        for run in self.batch.runs.values() {
+        for run in self.batch.runs.iter() {
             if let Some(before) = run.before {
                 take_one(&mut counts, &before);
             }
@@ -113,7 +113,7 @@ impl Reader for Overlay {
 
     fn count_open_by_type(&mut self) -> Result<BTreeMap<String, u64>, Error> {
         let mut counts = self.below.count_open_by_type()?;
-        for run in self.batch.runs.values() {
+        for run in self.batch.runs.iter() {
             if run.before.is_some_and(|before| !before.is_closed()) {
                 take_one(&mut counts, &run.row.workflow_type);
             }
@@ -126,7 +126,7 @@ impl Reader for Overlay {
 
     fn needs_loading(&mut self) -> Result<Vec<RunKey>, Error> {
         let mut runs = self.below.needs_loading()?;
-        runs.retain(|run| !self.batch.runs.contains_key(run));
+        runs.retain(|run| self.batch.runs.get(*run).is_none());
         runs.extend(self.rows().filter(|row| row.needs_loading()).map(|row| row.key));
         runs.sort_unstable();
         Ok(runs)
@@ -144,13 +144,13 @@ impl Reader for Overlay {
 
     fn fingerprints(&mut self) -> Result<Vec<u64>, Error> {
         let mut fingerprints = self.below.fingerprints()?;
-        let new = self.batch.runs.values().filter(|run| run.before.is_none());
+        let new = self.batch.runs.iter().filter(|run| run.before.is_none());
         fingerprints.extend(new.map(|run| run.row.workflow.fingerprint()));
         Ok(fingerprints)
     }
 
     fn last_run_key(&mut self) -> Result<u64, Error> {
-        let last = self.batch.runs.keys().next_back().map_or(0, |run| run.0);
+        let last = self.rows().next_back().map_or(0, |row| row.key.0);
         Ok(last.max(self.below.last_run_key()?))
     }
 }

@@ -3,19 +3,57 @@
 //! varint count, (varint length, record)…, varint count, (32-byte digest)…. The records are covered by the run's
 //! chain; the names are repeated from inside the records so that a reader need not decode these to collect them.
 
-use crate::fold::Packed;
 use antiphon_history::limits::SEGMENT_MAX_BYTES;
 use antiphon_history::{DecodeError, Digest};
 
+/// Records in one piece, and the payloads that they name, each once.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Packed {
+    /// Each record behind its length.
+    framed: Vec<u8>,
+    count: u64,
+    payloads: Vec<Digest>,
+}
+
+impl Packed {
+    /// Adds a record.
+    pub(crate) fn push(&mut self, record: &[u8]) {
+        write_varint(&mut self.framed, record.len() as u64);
+        self.framed.extend_from_slice(record);
+        self.count += 1;
+    }
+
+    /// Adds a payload's name, unless it is there.
+    pub(crate) fn name(&mut self, payload: Digest) {
+        if !self.payloads.contains(&payload) {
+            self.payloads.push(payload);
+        }
+    }
+
+    /// How many records there are.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The records in order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.framed[..];
+        std::iter::from_fn(move || (!rest.is_empty()).then(|| take_framed(&mut rest).ok()).flatten())
+    }
+
+    /// The names of the payloads.
+    pub(crate) fn payloads(&self) -> &[Digest] {
+        &self.payloads
+    }
+}
+
+#[cfg(feature = "sqlite")]
 impl Packed {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let size = self.records.iter().map(|record| record.len() + 4).sum::<usize>() + self.payloads.len() * 32 + 8;
-        let mut out = Vec::with_capacity(size);
-        write_varint(&mut out, self.records.len() as u64);
-        for record in &self.records {
-            write_varint(&mut out, record.len() as u64);
-            out.extend_from_slice(record);
-        }
+        let mut out = Vec::with_capacity(self.framed.len() + self.payloads.len() * 32 + 8);
+        write_varint(&mut out, self.count);
+        out.extend_from_slice(&self.framed);
         write_varint(&mut out, self.payloads.len() as u64);
         self.payloads.iter().for_each(|digest| out.extend_from_slice(&digest.0));
         out
@@ -24,11 +62,13 @@ impl Packed {
     /// Reads what must fill `bytes`. Takes no memory that the bytes do not back.
     pub(crate) fn read(mut bytes: &[u8]) -> Result<Packed, DecodeError> {
         let rest = &mut bytes;
-        let mut packed = Packed::default();
-        for _ in 0..read_len(rest, rest.len(), "list of records")? {
-            let len = read_len(rest, SEGMENT_MAX_BYTES, "record")?;
-            packed.records.push(take(rest, len)?.into());
+        let count = read_len(rest, rest.len(), "list of records")?;
+        let records = *rest;
+        for _ in 0..count {
+            take_framed(rest)?;
         }
+        let framed = records[..records.len() - rest.len()].to_vec();
+        let mut packed = Packed { framed, count: count as u64, payloads: Vec::new() };
         for _ in 0..read_len(rest, rest.len(), "list of payload names")? {
             packed.payloads.push(Digest::from_slice(take(rest, 32)?).ok_or(DecodeError::Truncated)?);
         }
@@ -38,7 +78,6 @@ impl Packed {
         }
     }
 }
-
 /// LEB128, as in records.
 fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -67,16 +106,20 @@ fn read_len(bytes: &mut &[u8], max: usize, what: &'static str) -> Result<usize, 
     }
 }
 
+fn take_framed<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
+    let len = read_len(bytes, SEGMENT_MAX_BYTES, "record")?;
+    take(bytes, len)
+}
+
 fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], DecodeError> {
     let (head, tail) = bytes.split_at_checked(len).ok_or(DecodeError::Truncated)?;
     *bytes = tail;
     Ok(head)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests {
     use super::*;
-    use antiphon_history::Bytes;
     use proptest::prelude::*;
 
     proptest! {
@@ -85,10 +128,10 @@ mod tests {
             records in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..8),
             payloads in proptest::collection::vec(any::<[u8; 32]>(), 0..4),
         ) {
-            let packed = Packed {
-                records: records.into_iter().map(Bytes::from).collect(),
-                payloads: payloads.into_iter().map(Digest).collect(),
-            };
+            let mut packed = Packed::default();
+            records.iter().for_each(|record| packed.push(record));
+            payloads.iter().for_each(|digest| packed.name(Digest(*digest)));
+            prop_assert_eq!(packed.records().collect::<Vec<_>>(), records);
             let mut bytes = packed.to_bytes();
             prop_assert_eq!(Packed::read(&bytes).unwrap(), packed);
             prop_assert!(Packed::read(&bytes[..bytes.len() - 1]).is_err());

@@ -1,13 +1,13 @@
 //! The keeper's thread: everything that follows durability and need not be fast.
 
 use crate::Config;
+use crate::backlog::{FOLD_BYTES, Intake};
 use crate::inbox::{Inbox, Message};
 use crate::writer::Progress;
 use antiphon_history::Segment;
 use antiphon_recorder::{Anchor, Archive, Checkpoint, Error, Space, Tip};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 pub(crate) struct Keeper {
@@ -22,46 +22,44 @@ pub(crate) struct Keeper {
     pub(crate) full: Arc<AtomicBool>,
 }
 
-/// Most bytes of segments folded in one transaction: bounds both its length and the memory of a backlog.
-const FOLD_BYTES: usize = 8 * 1024 * 1024;
+/// How often the free space is looked at when nothing happens.
+const IDLE: Duration = Duration::from_secs(1);
 
 impl Keeper {
-    /// Folds segments into the archive, writes the anchor, runs checkpoints and watches free space, until the writer is
-    /// gone; then folds what is left and writes the anchor a last time.
-    pub(crate) fn run(mut self, durable: &Receiver<Segment>, mut tip: Tip) {
+    /// Folds segments into the archive, writes the anchor, runs checkpoints and watches free space, until nobody can
+    /// commit any more; then folds what is left and writes the anchor a last time.
+    pub(crate) fn run(mut self, durable: &Intake, mut tip: Tip) {
         if let Err(error) = self.keep(durable, &mut tip) {
             self.inbox.post(Message::Failed(error));
         }
     }
 
-    fn keep(&mut self, durable: &Receiver<Segment>, tip: &mut Tip) -> Result<(), Error> {
+    fn keep(&mut self, durable: &Intake, tip: &mut Tip) -> Result<(), Error> {
         let fold_every = Duration::from_millis(self.config.archive_every_ms);
         let anchor_every = Duration::from_millis(self.config.anchor_every_ms);
         let mut pending: Vec<Segment> = Vec::new();
-        let mut pending_bytes = 0;
         let (mut folded_at, mut anchored_at) = (Instant::now(), Instant::now());
         let mut anchored = tip.id;
         self.watch_space()?;
         loop {
+            let left = |every: Duration, since: Instant| every.saturating_sub(since.elapsed());
             let idle = pending.is_empty() && anchored == tip.id;
-            let received = if idle {
-                durable.recv_timeout(Duration::from_secs(1))
+            if idle {
+                durable.wait(IDLE);
             } else {
-                durable.recv_timeout(anchor_every.min(fold_every))
-            };
-            let over = matches!(received, Err(RecvTimeoutError::Disconnected));
-            for segment in received.ok().into_iter().chain(durable.try_iter()) {
-                *tip = Tip { id: segment.id, digest: segment.digest, at: segment.at };
-                pending_bytes += segment.body.len();
-                pending.push(segment);
-                if pending_bytes >= FOLD_BYTES {
-                    break;
-                }
+                // What is not there has no time: a fold without segments, an anchor that stands where it should.
+                let fold = (!pending.is_empty()).then(|| left(fold_every, folded_at));
+                let anchor = (anchored != tip.id).then(|| left(anchor_every, anchored_at));
+                durable.wait_for_batch(fold.into_iter().chain(anchor).min().unwrap_or(fold_every));
             }
-            if !pending.is_empty() && (over || pending_bytes >= FOLD_BYTES || folded_at.elapsed() >= fold_every) {
+            let over = !durable.take(&mut pending);
+            if let Some(last) = pending.last() {
+                *tip = Tip::of(last);
+            }
+            let full = pending.iter().map(|segment| segment.body.len()).sum::<usize>() >= FOLD_BYTES;
+            if !pending.is_empty() && (over || full || folded_at.elapsed() >= fold_every) {
                 self.archive.fold(&pending)?;
                 pending.clear();
-                pending_bytes = 0;
                 folded_at = Instant::now();
                 let through = self.archive.watermark().segment;
                 // The fold is durable, so the log may let go of what it took over.

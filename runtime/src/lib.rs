@@ -12,6 +12,7 @@
 //!
 //! This crate must not know SQL, HTTP or how a decision is made.
 
+mod backlog;
 mod clock;
 mod config;
 mod error;

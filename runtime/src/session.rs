@@ -1,6 +1,7 @@
 //! One opening of the store: takes all waiting messages, steps the engine, hands over one batch at a time.
 
 use crate::StartError;
+use crate::backlog::backlog;
 use crate::inbox::Message;
 use crate::keeper::Keeper;
 use crate::release::Release;
@@ -105,7 +106,7 @@ impl<'a> Session<'a> {
 
         let progress = Arc::new(Progress::default());
         let (work, works) = sync_channel::<Work>(1);
-        let (durable, durables) = sync_channel(shell.config.backlog_segments);
+        let (durable, durables) = backlog(shell.config.backlog_segments);
         let writer = Writer::new(log, durable, Arc::clone(&shell.inbox), Arc::clone(&progress));
         let writing = {
             let (writer, inbox) = (writer.clone(), Arc::clone(&shell.inbox));

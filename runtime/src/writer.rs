@@ -1,11 +1,12 @@
 //! Makes batches durable: one commit each, effects behind it.
 
+use crate::backlog::Feed;
 use crate::inbox::{Inbox, Message};
 use crate::release::{self, Release};
 use antiphon_history::{Bytes, Segment, Timestamp};
 use antiphon_recorder::{Error, Log};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One batch on its way to the log.
@@ -42,18 +43,13 @@ pub(crate) struct Writer(Arc<Mutex<State>>);
 
 struct State {
     log: Box<dyn Log>,
-    durable: SyncSender<Segment>,
+    durable: Feed,
     inbox: Arc<Inbox>,
     progress: Arc<Progress>,
 }
 
 impl Writer {
-    pub(crate) fn new(
-        log: Box<dyn Log>,
-        durable: SyncSender<Segment>,
-        inbox: Arc<Inbox>,
-        progress: Arc<Progress>,
-    ) -> Writer {
+    pub(crate) fn new(log: Box<dyn Log>, durable: Feed, inbox: Arc<Inbox>, progress: Arc<Progress>) -> Writer {
         Writer(Arc::new(Mutex::new(State { log, durable, inbox, progress })))
     }
 
@@ -74,7 +70,7 @@ impl Writer {
         state.progress.syncs.store(state.log.syncs(), Ordering::Relaxed);
         release::all(releases, &state.inbox);
         // The keeper is behind by its bound: waiting here makes callers wait, which is the back-pressure we want.
-        state.durable.send(segment).map_err(|_| Halt::KeeperGone)
+        state.durable.push(segment).map_err(|_| Halt::KeeperGone)
     }
 
     /// The writer's thread: writes batches until the sender is gone or one fails.

@@ -44,7 +44,8 @@ impl Archived {
             return Ok(self.watermark);
         }
         let batch = fold::fold(self.watermark, segments, &mut |run| Ok(self.row(run).cloned()))?;
-        for (key, folded) in batch.runs {
+        for folded in batch.runs.into_unordered() {
+            let key = folded.row.key;
             let newest = self.newest.entry(folded.row.workflow.clone()).or_insert(key);
             *newest = key.max(*newest);
             let run = self.runs.entry(key).or_insert_with(|| ArchivedRun {
@@ -58,8 +59,8 @@ impl Archived {
                 "a batch begins where the last one ended"
             );
             run.row = folded.row;
-            run.records.extend(folded.packed.records);
-            run.payloads.extend(folded.packed.payloads);
+            run.records.extend(folded.packed.records().map(Bytes::from));
+            run.payloads.extend(folded.packed.payloads());
         }
         self.payloads.extend(batch.payloads);
         self.watermark = batch.watermark;

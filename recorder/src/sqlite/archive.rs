@@ -3,8 +3,8 @@ use super::db::{Db, int};
 use super::{reader, row, schema};
 use crate::fold::{self, Batch, FoldedRun};
 use crate::{Archive, Error, ErrorKind, Guard, Watermark};
-use antiphon_history::{RunKey, RunStatus, Segment};
-use std::collections::BTreeMap;
+use antiphon_history::{CatalogueRow, RunKey, RunStatus, Segment};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,14 +18,43 @@ pub(super) struct SqliteArchive {
     archived: Arc<AtomicU64>,
     wal: WalCap,
     broken: bool,
+    recent: RecentRows,
     _guard: Guard,
+}
+
+/// Rows of open runs as the last fold and the one before it left them: a run that goes on is in the next batch again, and
+/// need not be read and decoded for it. Bounded by what two batches hold.
+#[derive(Default)]
+struct RecentRows {
+    last: HashMap<RunKey, CatalogueRow>,
+    before: HashMap<RunKey, CatalogueRow>,
+}
+
+impl RecentRows {
+    fn take(&mut self, run: RunKey) -> Option<CatalogueRow> {
+        self.last.remove(&run).or_else(|| self.before.remove(&run))
+    }
+
+    fn keep(&mut self, batch: Batch) {
+        self.before = std::mem::take(&mut self.last);
+        let rows = batch.runs.into_unordered().into_iter().map(|run| run.row);
+        self.last = rows.filter(|row| !row.status.is_closed()).map(|row| (row.key, row)).collect();
+    }
 }
 
 impl SqliteArchive {
     pub(super) fn new(db: Db, archived: Arc<AtomicU64>, guard: Guard) -> Result<SqliteArchive, Error> {
         let watermark = schema::watermark(&db)?;
         archived.store(watermark.segment, Ordering::Release);
-        Ok(SqliteArchive { db, watermark, archived, wal: WalCap::default(), broken: false, _guard: guard })
+        Ok(SqliteArchive {
+            db,
+            watermark,
+            archived,
+            wal: WalCap::default(),
+            broken: false,
+            recent: RecentRows::default(),
+            _guard: guard,
+        })
     }
 
     fn write(&self, batch: &Batch) -> Result<usize, Error> {
@@ -36,8 +65,8 @@ impl SqliteArchive {
             }
             let mut bytes = 0;
             let mut tally: BTreeMap<(&str, RunStatus), i64> = BTreeMap::new();
-            for (key, run) in &batch.runs {
-                bytes += ROW_BYTES + self.write_run(*key, run, batch.watermark.batches)?;
+            for run in batch.runs.iter() {
+                bytes += ROW_BYTES + self.write_run(run, batch.watermark.batches)?;
                 let workflow_type = run.row.workflow_type.as_str();
                 if let Some(before) = run.before {
                     *tally.entry((workflow_type, before)).or_default() -= 1;
@@ -52,7 +81,8 @@ impl SqliteArchive {
         })
     }
 
-    fn write_run(&self, key: RunKey, run: &FoldedRun, batch: u64) -> Result<usize, Error> {
+    fn write_run(&self, run: &FoldedRun, batch: u64) -> Result<usize, Error> {
+        let key = run.row.key;
         let failed = self.db.failed("writing a run");
         let sql = "INSERT INTO run (key, fingerprint, run_id, status, due_ms, needs_loading, row)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -126,12 +156,19 @@ impl Archive for SqliteArchive {
         if segments.is_empty() {
             return Ok(self.watermark);
         }
-        let batch = fold::fold(self.watermark, segments, &mut |run| reader::row(&self.db, run))?;
+        // Taken out, so that after an error nothing is left of which the file may not have the same.
+        let mut recent = std::mem::take(&mut self.recent);
+        let batch = fold::fold(self.watermark, segments, &mut |run| match recent.take(run) {
+            Some(row) => Ok(Some(row)),
+            None => reader::row(&self.db, run),
+        })?;
         self.wal.hold(&self.db)?;
         match self.write(&batch) {
             Ok(bytes) => {
                 self.wal.wrote(bytes);
                 self.watermark = batch.watermark;
+                recent.keep(batch);
+                self.recent = recent;
                 // The commit was synced, so what the log holds up to here is held twice.
                 self.archived.store(self.watermark.segment, Ordering::Release);
                 Ok(self.watermark)

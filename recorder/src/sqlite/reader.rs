@@ -1,7 +1,7 @@
 use super::db::{Db, int, uint};
 use super::row;
-use crate::fold::Packed;
 use crate::overlay::check_history;
+use crate::pack::Packed;
 use crate::{Error, Filter, Reader};
 use antiphon_history::{
     Bytes, CatalogueRow, Digest, HistoryFile, RunId, RunKey, RunStatus, Timestamp, WorkflowKey, payload_digest,
@@ -125,8 +125,8 @@ impl Reader for SqliteReader {
             let Some(row) = row(&self.db, run)? else { return Ok(None) };
             let mut history = HistoryFile::default();
             for (_, packed) in parts(&self.db, run)? {
-                history.records.extend(packed.records);
-                for digest in packed.payloads {
+                history.records.extend(packed.records().map(Bytes::from));
+                for &digest in packed.payloads() {
                     let bytes = payload(&self.db, digest)?;
                     let missing = || Error::damaged_run(run, format!("payload {digest:?} is missing"));
                     history.payloads.insert(digest, bytes.ok_or_else(missing)?);
@@ -234,7 +234,7 @@ pub(super) fn parts(db: &Db, run: RunKey) -> Result<Vec<(Digest, Packed)>, Error
         let body = row.get_ref(2).map_err(&failed)?.as_blob().map_err(|error| failed(error.into()))?;
         let packed = Packed::read(body)
             .map_err(|error| Error::damaged_run(run, format!("records from {part} on cannot be read: {error}")))?;
-        next += packed.records.len() as u64;
+        next += packed.count();
         parts.push((super::db::digest(row, 1).map_err(&failed)?, packed));
     }
     Ok(parts)

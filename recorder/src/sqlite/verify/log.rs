@@ -77,7 +77,7 @@ fn fold(mut batch: Batch, segment: &Segment, archive: &Db, report: &mut VerifyRe
     match folded {
         Ok(()) => {
             // Only rows are needed further on; records of a long tail would fill the memory.
-            batch.runs.values_mut().for_each(|run| run.packed = Default::default());
+            batch.runs.forget_records();
             batch.payloads.clear();
             Ok(Some(batch))
         }

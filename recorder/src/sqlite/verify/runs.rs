@@ -63,7 +63,7 @@ fn check_run(archive: &Db, run: RunKey, kept: Option<CatalogueRow>, report: &mut
     let mut number = 0;
     for (digest, packed) in parts {
         let mut named = BTreeSet::new();
-        for bytes in &packed.records {
+        for bytes in packed.records() {
             number += 1;
             report.records += 1;
             let record = match Record::read(bytes) {
@@ -94,7 +94,7 @@ fn check_run(archive: &Db, run: RunKey, kept: Option<CatalogueRow>, report: &mut
             wrong(format!("its chain breaks before record {}", number + 1), report);
             return Ok(());
         }
-        if named != packed.payloads.iter().copied().collect::<BTreeSet<Digest>>() {
+        if named != packed.payloads().iter().copied().collect::<BTreeSet<Digest>>() {
             wrong(format!("the payloads named before record {} are not those listed", number + 1), report);
         }
         for digest in named {
