@@ -8,8 +8,9 @@ pub struct Config {
     /// A run that waits only for timers, signals or nothing the engine holds is let go of after this many milliseconds
     /// without a message, once the archive has all of it. It costs no memory until something arrives for it.
     pub evict_after_ms: u64,
-    /// Most runs kept in memory. Above it, waiting runs are let go of without regard to `evict_after_ms`.
-    pub live_runs_max: usize,
+    /// Most such runs kept in memory. Above it those that have waited longest are let go of without regard to
+    /// `evict_after_ms`.
+    pub waiting_runs_max: usize,
     /// A batch that has grown to this many bytes is closed before further input is taken.
     pub segment_bytes: usize,
     /// A workflow that asks for more than about this many bytes in one turn is blocked: a turn is durable as a whole, and a
@@ -26,8 +27,8 @@ impl Default for Config {
         Config {
             // Long enough that a chatty run is not replayed again and again, short enough that sleepers leave.
             evict_after_ms: 5_000,
-            // Some 2 KiB each: what waits takes at most some 32 MiB, and is back within tens of microseconds.
-            live_runs_max: 16_384,
+            // Some 1.5 KiB each: what only waits takes some 12 MiB, and is back within tens of microseconds.
+            waiting_runs_max: 8_192,
             // A 1 MiB append costs about ten times a small one; larger groups only lengthen the wait of all in them.
             segment_bytes: 1024 * 1024,
             // A quarter of a segment: the conversations that a turn opens take up to twice its own bytes.

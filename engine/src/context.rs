@@ -111,7 +111,7 @@ impl Context {
     pub fn block_undecodable(&self, message: String, site: Site) {
         let mut desk = self.0.borrow_mut();
         if !desk.is_shut() {
-            desk.halted = Some(BlockedReason::Undecodable { message, site });
+            desk.halted = Some(Box::new(BlockedReason::Undecodable { message, site }));
         }
     }
 }

@@ -33,11 +33,12 @@ pub(crate) struct Desk {
     /// How many of our waits were polled and had to wait since the poll began. Zero with a pending workflow means that
     /// it awaits something that is not Antiphon's.
     pub(crate) waits: u32,
-    pub(crate) halted: Option<BlockedReason>,
+    pub(crate) halted: Option<Box<BlockedReason>>,
     /// The driver's own waker, with which it polls the workflow after every arrival.
     root: Waker,
-    /// Who is to be polled when something arrives, where a combinator polls its futures only when they are woken.
-    wakers: Wakers,
+    /// Who is to be polled when something arrives, where a combinator polls its futures only when they are woken; most runs
+    /// have none.
+    wakers: Option<Box<Wakers>>,
     /// The future is being dropped to free memory: what its destructors would ask does not count.
     pub(crate) closing: bool,
     /// Where the last call was made.
@@ -89,7 +90,7 @@ impl Desk {
             waits: 0,
             halted: None,
             root,
-            wakers: Wakers::default(),
+            wakers: None,
             closing: false,
             last_site: Site::default(),
         }
@@ -106,22 +107,24 @@ impl Desk {
                 wakers.push(waker.clone());
             }
         };
+        let known = self.wakers.get_or_insert_default();
         match awaited {
-            Awaited::Call(ordinal) => self.wakers.calls.insert(ordinal, waker.clone()),
-            Awaited::Signal(name) => match self.wakers.signals.get_mut(name) {
+            Awaited::Call(ordinal) => known.calls.insert(ordinal, waker.clone()),
+            Awaited::Signal(name) => match known.signals.get_mut(name) {
                 Some(wakers) => add(wakers),
-                None => drop(self.wakers.signals.insert(name.to_owned(), vec![waker.clone()])),
+                None => drop(known.signals.insert(name.to_owned(), vec![waker.clone()])),
             },
-            Awaited::Cancel => add(&mut self.wakers.cancel),
+            Awaited::Cancel => add(&mut known.cancel),
         }
     }
 
     /// Something has arrived: who is to be woken for it, once the desk is free.
     pub(crate) fn woken_by(&mut self, awaited: Awaited<'_>) -> Vec<Waker> {
+        let Some(known) = &mut self.wakers else { return Vec::new() };
         match awaited {
-            Awaited::Call(ordinal) => self.wakers.calls.remove(ordinal).into_iter().collect(),
-            Awaited::Signal(name) => self.wakers.signals.remove(name).unwrap_or_default(),
-            Awaited::Cancel => std::mem::take(&mut self.wakers.cancel),
+            Awaited::Call(ordinal) => known.calls.remove(ordinal).into_iter().collect(),
+            Awaited::Signal(name) => known.signals.remove(name).unwrap_or_default(),
+            Awaited::Cancel => std::mem::take(&mut known.cancel),
         }
     }
 
@@ -182,7 +185,7 @@ impl Desk {
             }
             None => divergence::extra(*next_seq, &attempted, &self.last_site),
         };
-        self.halted = Some(BlockedReason::Divergence(report));
+        self.halted = Some(Box::new(BlockedReason::Divergence(report)));
     }
 
     /// The recorded value of a side effect, if replay stands before one. Takes it off the script.

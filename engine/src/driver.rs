@@ -31,7 +31,7 @@ enum Stage {
     /// The author's code.
     Workflow,
     /// The pushed compensations, after which the run ends with this event.
-    Compensating(RunEvent),
+    Compensating(Box<RunEvent>),
     /// Nothing any more.
     Ended,
 }
@@ -44,7 +44,7 @@ pub(crate) enum TurnEnd {
     /// The run's last command was given.
     Ended,
     /// The code cannot go on from here. Its commands of this turn do not count.
-    Halted(BlockedReason),
+    Halted(Box<BlockedReason>),
 }
 
 /// Says whether the workflow woke itself during a poll.
@@ -97,7 +97,7 @@ impl Driver {
             Ok(end) => end,
             Err(panic) => {
                 let site = self.desk.borrow().last_site.clone();
-                TurnEnd::Halted(BlockedReason::Panic { message: panic_message(panic.as_ref()), site })
+                TurnEnd::Halted(Box::new(BlockedReason::Panic { message: panic_message(panic.as_ref()), site }))
             }
         }
     }
@@ -149,7 +149,7 @@ impl Driver {
     fn compensate(&mut self, ending: RunEvent) {
         let context = Context(Rc::clone(&self.desk));
         self.future = Some(Box::pin(Compensation { context, current: None }));
-        self.stage = Stage::Compensating(ending);
+        self.stage = Stage::Compensating(Box::new(ending));
     }
 
     fn poll_until_still(&mut self) -> TurnEnd {
@@ -175,14 +175,14 @@ impl Driver {
             }
             let woken = self.woken.0.load(Ordering::Relaxed);
             if woken && polls >= self.polls_max {
-                return TurnEnd::Halted(BlockedReason::Spinning { polls });
+                return TurnEnd::Halted(Box::new(BlockedReason::Spinning { polls }));
             }
             if woken {
                 continue;
             }
             let desk = self.desk.borrow();
             if desk.waits == 0 {
-                return TurnEnd::Halted(BlockedReason::ForeignAwait { after: desk.last_site.clone() });
+                return TurnEnd::Halted(Box::new(BlockedReason::ForeignAwait { after: desk.last_site.clone() }));
             }
             return TurnEnd::Waiting;
         }
@@ -195,7 +195,7 @@ impl Driver {
                 Ending::Completed(result) => self.close(RunEvent::RunCompleted { result }),
                 Ending::Failed(failure) => self.compensate(RunEvent::RunFailed { failure }),
             },
-            Stage::Compensating(event) => self.close(event),
+            Stage::Compensating(event) => self.close(*event),
             Stage::Ended => {}
         }
     }

@@ -84,7 +84,7 @@ fn live_turn(
     let commands = driver.take_commands();
     let bytes: u64 = commands.iter().map(command_bytes).sum();
     match end {
-        TurnEnd::Halted(reason) => Err(Box::new(reason)),
+        TurnEnd::Halted(reason) => Err(reason),
         _ if bytes > bytes_max as u64 => Err(Box::new(BlockedReason::Oversized { bytes, max: bytes_max as u64 })),
         TurnEnd::Waiting => Ok((commands, false)),
         TurnEnd::Ended => Ok((commands, true)),
@@ -192,7 +192,7 @@ impl Replayer {
         while self.held.len() > held_after {
             let Some((arrival, time)) = self.held.pop_front() else { break };
             match self.driver.apply(arrival, time) {
-                TurnEnd::Halted(reason) => return Err(Box::new(reason)),
+                TurnEnd::Halted(reason) => return Err(reason),
                 TurnEnd::Ended => self.ended = true,
                 TurnEnd::Waiting => {}
             }

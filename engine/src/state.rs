@@ -25,7 +25,7 @@ pub(crate) struct RunState {
     pub(crate) cancel_requested: bool,
     /// Why the run is blocked, while it is.
     pub(crate) blocked: Option<Box<BlockedReason>>,
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<Box<Outcome>>,
 }
 
 /// How a closed run ended.
@@ -150,7 +150,7 @@ impl RunState {
 
     fn close(&mut self, status: RunStatus, outcome: Outcome) {
         self.status = status;
-        self.outcome = Some(outcome);
+        self.outcome = Some(Box::new(outcome));
         self.timers.clear();
     }
 

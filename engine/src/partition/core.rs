@@ -161,7 +161,7 @@ impl Core {
     pub(super) fn await_end(&mut self, run: &Run, to: ReplyTo) {
         let run_id = run.state.started.run_id;
         let ended = |outcome| Reply::Ended { run_id, outcome };
-        let reply = match (&run.state.outcome, &run.state.blocked) {
+        let reply = match (run.state.outcome.as_deref(), &run.state.blocked) {
             (Some(Outcome::Completed(result)), _) => ended(RunOutcome::Completed { result: result.clone() }),
             (Some(Outcome::Failed(failure)), _) => ended(RunOutcome::Failed { failure: failure.clone() }),
             (Some(Outcome::Cancelled(reason)), _) => ended(RunOutcome::Cancelled { reason: reason.clone() }),

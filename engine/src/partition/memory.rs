@@ -66,7 +66,7 @@ impl Partition {
     /// Lets go of waiting runs that the archive holds completely and that have been idle, or are too many.
     pub(super) fn let_go_of_idle(&mut self) {
         while let Some(leaves_at) = self.next_leaving() {
-            if leaves_at > self.core.now && self.runs.len() <= self.core.config.live_runs_max {
+            if leaves_at > self.core.now && self.core.parked.len() <= self.core.config.waiting_runs_max {
                 break;
             }
             let Some((_, key)) = self.core.parked.pop_first() else { break };
