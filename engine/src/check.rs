@@ -49,6 +49,14 @@ pub enum Broken {
     /// Invariant 7: a worker has more than it can take.
     #[error("a worker has more requests than its capacity (invariant 7)")]
     OverCapacity,
+    /// Invariant 7: the bound on memory counts what is not there, or does not count what is.
+    #[error("the runs in memory hold {held_bytes} bytes, {counted} are counted (invariant 7)")]
+    Miscounted {
+        /// What they hold.
+        held_bytes: usize,
+        /// What is counted.
+        counted: usize,
+    },
     /// Invariant 9: a timer that is in no index would never fire.
     #[error("timer {ordinal} of run {run:?} is in no index (invariant 9)")]
     LostTimer {
@@ -65,6 +73,10 @@ impl Partition {
         match self.stats().anomalies {
             0 => {}
             count => return Err(Broken::Anomalies { count }),
+        }
+        let held_bytes: usize = self.runs.values().map(|run| run.state.held_bytes()).sum();
+        if held_bytes != self.stats().held_bytes {
+            return Err(Broken::Miscounted { held_bytes, counted: self.stats().held_bytes });
         }
         if !self.core.dispatch.within_capacity() {
             return Err(Broken::OverCapacity);

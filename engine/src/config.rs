@@ -11,6 +11,9 @@ pub struct Config {
     /// Most such runs kept in memory. Above it those that have waited longest are let go of without regard to
     /// `evict_after_ms`.
     pub waiting_runs_max: usize,
+    /// About how many bytes the runs in memory may hold together: themselves, their inputs, their open activities with
+    /// their arguments. Above it no run is started; those under way go on.
+    pub held_bytes_max: usize,
     /// A batch that has grown to this many bytes is closed before further input is taken.
     pub segment_bytes: usize,
     /// A workflow that asks for more than about this many bytes in one turn is blocked: a turn is durable as a whole, and a
@@ -29,6 +32,8 @@ impl Default for Config {
             evict_after_ms: 5_000,
             // Some 1.5 KiB each: what only waits takes some 12 MiB, and is back within tens of microseconds.
             waiting_runs_max: 8_192,
+            // Some 40,000 runs with an activity each; with the bounds of the queues it keeps the whole engine under 256 MiB.
+            held_bytes_max: 96 * 1024 * 1024,
             // A 1 MiB append costs about ten times a small one; larger groups only lengthen the wait of all in them.
             segment_bytes: 1024 * 1024,
             // A quarter of a segment: the conversations that a turn opens take up to twice its own bytes.

@@ -153,6 +153,12 @@ pub enum RequestError {
         /// The run that was meant.
         expected: RunId,
     },
+    /// A0026. The runs in memory hold as much as they may. Starts are taken again when some have ended.
+    #[error("{runs} runs are under way, which is as much as is kept in memory: try again after a pause [A0026]")]
+    Overloaded {
+        /// How many are in memory.
+        runs: usize,
+    },
     /// A0032. Only in tests: time stands still, and a run waits for an activity that nobody can take.
     #[error(
         "nothing can happen any more: {workflow_id:?} waits for {call}, and {reason}; register the activity, or give the call a deadline [A0032]"

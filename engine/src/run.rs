@@ -18,6 +18,8 @@ pub(crate) struct Run {
     pub(crate) touched_at: Timestamp,
     /// It is noted as one that may leave memory.
     pub(crate) resting: bool,
+    /// What it counts for in the partition's sum of bytes held.
+    pub(crate) counted_bytes: usize,
 }
 
 /// A run brought back from its records, and what has to be appended now: nothing, a block, or the end of one.
@@ -34,7 +36,15 @@ impl Run {
     }
 
     fn new(state: RunState, driver: Option<Driver>, config: &Config, touched_at: Timestamp) -> Run {
-        Run { state, driver, turn_bytes_max: config.turn_bytes_max, last_segment: 0, touched_at, resting: false }
+        Run {
+            state,
+            driver,
+            turn_bytes_max: config.turn_bytes_max,
+            last_segment: 0,
+            touched_at,
+            resting: false,
+            counted_bytes: 0,
+        }
     }
 
     /// Applies an arrival that has been folded already. Returns what the workflow asks now, or the block that it ran

@@ -21,6 +21,8 @@ pub(crate) struct RunState {
     pub(crate) activities: Ordinals<Box<Activity>>,
     pub(crate) timers: Ordinals<Timestamp>,
     /// Request ids of signals, so that a repeated request changes nothing.
+    /// About what the open activities hold in memory.
+    open_bytes: usize,
     pub(crate) signal_ids: BTreeSet<String>,
     pub(crate) cancel_requested: bool,
     /// Why the run is blocked, while it is.
@@ -62,6 +64,18 @@ pub(crate) enum StateError {
     Conversation { ordinal: Ordinal, attempt: u32, source: IllegalEvent },
 }
 
+/// What a run and its code take besides its input, and an open activity besides its arguments: estimates for the bound.
+const RUN_BYTES: usize = 1536;
+const ACTIVITY_BYTES: usize = 1024;
+
+fn payload_bytes(payloads: &[Payload]) -> usize {
+    payloads.iter().map(|payload| payload.len() as usize).sum()
+}
+
+fn activity_bytes(call: &ActivityCall) -> usize {
+    ACTIVITY_BYTES + payload_bytes(&call.input)
+}
+
 impl RunState {
     pub(crate) fn new(key: RunKey, started: Arc<RunStarted>) -> RunState {
         RunState {
@@ -71,6 +85,7 @@ impl RunState {
             next_seq: 1,
             activities: Ordinals::default(),
             timers: Ordinals::default(),
+            open_bytes: 0,
             signal_ids: BTreeSet::new(),
             cancel_requested: false,
             blocked: None,
@@ -91,6 +106,11 @@ impl RunState {
         Some(ConversationKey { run: self.key, ordinal, attempt })
     }
 
+    /// About how many bytes the run holds in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        RUN_BYTES + payload_bytes(&self.started.input) + self.open_bytes
+    }
+
     /// Folds the next event of the run stream. After an error nothing has changed.
     pub(crate) fn apply_run(&mut self, event: &RunEvent, at: Timestamp) -> Result<(), StateError> {
         if self.status.is_closed() {
@@ -109,11 +129,11 @@ impl RunState {
                     progress_recorded_at: Timestamp(i64::MIN),
                     indexed: None,
                 };
+                self.open_bytes += activity_bytes(call);
                 self.activities.insert(*ordinal, Box::new(activity));
             }
             RunEvent::ActivityResolved { ordinal, .. } => {
-                let known = self.activities.remove(*ordinal);
-                known.ok_or(StateError::NoActivity { event: event.name(), ordinal: *ordinal })?;
+                self.remove(*ordinal).ok_or(StateError::NoActivity { event: event.name(), ordinal: *ordinal })?;
             }
             RunEvent::ActivityCancelled { ordinal } => {
                 if let Some(activity) = self.activities.get_mut(*ordinal) {
@@ -176,9 +196,15 @@ impl RunState {
             source,
         })?;
         if activity.withdrawn && matches!(event, ConversationEvent::Closed { .. }) {
-            self.activities.remove(ordinal);
+            self.remove(ordinal);
         }
         Ok(())
+    }
+
+    fn remove(&mut self, ordinal: Ordinal) -> Option<Box<Activity>> {
+        let activity = self.activities.remove(ordinal)?;
+        self.open_bytes -= activity_bytes(&activity.call);
+        Some(activity)
     }
 
     /// Whether the run waits for nothing that the engine itself holds: it may be let go of.

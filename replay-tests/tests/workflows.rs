@@ -41,6 +41,13 @@ fn listening(context: Context, _: Vec<Payload>) -> RunFuture {
     })
 }
 
+fn carry(context: Context, input: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        context.activity(antiphon_history::ActivityCall { input, ..call("echo", "") }).await;
+        done("\"carried\"")
+    })
+}
+
 fn saga(context: Context, _: Vec<Payload>) -> RunFuture {
     Box::pin(async move {
         context.activity(call("reserve", "1")).await;
@@ -517,4 +524,30 @@ fn a_run_that_waits_leaves_memory_when_it_has_been_idle_although_nothing_else_ha
     assert_eq!(world.partition.stats().live_runs, 1);
     world.pass(1);
     assert_eq!((world.partition.stats().live_runs, world.partition.stats().evicted), (0, 2));
+}
+
+#[test]
+fn starts_are_refused_while_the_runs_in_memory_hold_too_much_and_taken_again_when_some_have_ended() {
+    let mut world = World::new(&[("carry", carry)], vec![worker("w", &["echo"], 1_000)]);
+    let large = format!("{:?}", "x".repeat(1024 * 1024));
+    let mut started = 0;
+    let refused = loop {
+        match world.start(&format!("run-{started}"), "carry", &large) {
+            Reply::Started { .. } => started += 1,
+            refused => break refused,
+        }
+    };
+    assert!(matches!(refused, Reply::Refused(RequestError::Overloaded { .. })), "{refused:?}");
+    assert!(
+        (40..=100).contains(&started),
+        "{started} MiB of input, and as much of arguments, against a bound of 96 MiB"
+    );
+    // The same request again finds its run, however full the memory is.
+    assert!(matches!(world.start("run-0", "carry", &large), Reply::Started { existing: true, .. }));
+    while !world.sent.is_empty() {
+        world.complete("1");
+    }
+    world.step(Input::Archived { through: world.segments });
+    assert_eq!(world.partition.stats().held_bytes, 0);
+    assert!(matches!(world.start("late", "carry", &large), Reply::Started { existing: false, .. }));
 }

@@ -5,6 +5,8 @@ pub struct Config {
     pub engine: antiphon_engine::Config,
     /// Requests of callers that may wait for the engine. Above it they are refused as overloaded, and may be retried.
     pub inbox_max: usize,
+    /// Most bytes of such requests, with their payloads. Above it they are refused in the same way.
+    pub inbox_max_bytes: usize,
     /// Durable segments that may wait for the archive. Above it commits wait for the archive to catch up.
     pub backlog_segments: usize,
     /// The archive takes durable segments over at most this often, in milliseconds.
@@ -22,8 +24,9 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             engine: antiphon_engine::Config::default(),
-            // A request is about 1 KiB; the bound keeps a flood within some tens of MiB.
-            inbox_max: 65_536,
+            // As many small requests as the byte bound allows.
+            inbox_max: 32_768,
+            inbox_max_bytes: 16 * 1024 * 1024,
             backlog_segments: 1_024,
             archive_every_ms: 200,
             anchor_every_ms: 100,

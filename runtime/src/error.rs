@@ -52,6 +52,7 @@ impl Error {
     /// Whether the same request may succeed later without anybody changing it.
     pub fn retryable(&self) -> bool {
         match self {
+            Error::Refused(RequestError::Overloaded { .. }) => true,
             Error::Refused(_) | Error::Stopped | Error::Broken { .. } | Error::Blocked { .. } => false,
             Error::DiskFull | Error::Unavailable | Error::Overloaded { .. } => true,
             Error::Store(error) => error.retryable(),

@@ -140,9 +140,11 @@ impl Handle {
     }
 
     fn put(&self, message: Message) -> Result<(), Error> {
-        self.inbox.request(message, self.config.inbox_max).map_err(|rejected| match rejected {
-            Rejected::Closed => self.stopped(),
-            Rejected::Full { waiting } => Error::Overloaded { waiting },
+        self.inbox.request(message, self.config.inbox_max, self.config.inbox_max_bytes).map_err(|rejected| {
+            match rejected {
+                Rejected::Closed => self.stopped(),
+                Rejected::Full { waiting } => Error::Overloaded { waiting },
+            }
         })
     }
 }

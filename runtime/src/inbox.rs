@@ -57,6 +57,27 @@ pub(crate) enum Message {
     Stop,
 }
 
+impl Message {
+    /// Words of our own threads that have no order among the requests and must not wait behind them.
+    fn is_urgent(&self) -> bool {
+        matches!(self, Message::Durable | Message::Failed(_) | Message::Stop)
+    }
+
+    /// What a request of a caller holds in memory while it waits, in bytes.
+    fn bytes(&self) -> usize {
+        let payloads = |input: &[Payload]| input.iter().map(|payload| payload.len() as usize).sum::<usize>();
+        REQUEST_BYTES
+            + match self {
+                Message::Start(request, _) | Message::Run(request, _) => payloads(&request.input),
+                Message::Signal { input, .. } => payloads(input),
+                _ => 0,
+            }
+    }
+}
+
+/// What a request takes besides its payloads: an estimate for the bound.
+const REQUEST_BYTES: usize = 512;
+
 /// About what sleeping and being woken costs.
 const LINGER: Duration = Duration::from_micros(50);
 
@@ -65,17 +86,30 @@ const LINGER: Duration = Duration::from_micros(50);
 pub(crate) struct Inbox {
     state: Mutex<State>,
     ready: Condvar,
-    /// Whether messages wait, for looking without the lock.
+    /// Whether messages wait, and whether urgent ones do: for looking without the lock.
     some: AtomicBool,
+    urgent: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
+    urgent: Vec<Message>,
     messages: Vec<Message>,
-    sleeping: bool,
+    /// Of the requests among `messages`.
+    bytes: usize,
+    /// What the thread sleeps for, if it sleeps.
+    sleep: Option<Wanted>,
     /// Requests of callers are refused; our own threads still get through.
     refusing: bool,
     closed: bool,
+}
+
+/// Which messages are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    All,
+    /// Only those that go before all others.
+    Urgent,
 }
 
 /// A message that was not taken.
@@ -94,64 +128,86 @@ impl Inbox {
         }
     }
 
-    /// Puts in a request of a caller, if fewer than `max` messages wait.
-    pub(crate) fn request(&self, message: Message, max: usize) -> Result<(), Rejected> {
-        let state = self.lock();
+    /// Puts in a request of a caller, if fewer than `max` messages wait, and requests of fewer than `max_bytes`.
+    pub(crate) fn request(&self, message: Message, max: usize, max_bytes: usize) -> Result<(), Rejected> {
+        let mut state = self.lock();
         if state.closed || state.refusing {
             return Err(Rejected::Closed);
         }
         let waiting = state.messages.len();
-        if waiting >= max {
+        if waiting >= max || state.bytes >= max_bytes {
             return Err(Rejected::Full { waiting });
         }
+        state.bytes += message.bytes();
         self.push(state, message);
         Ok(())
     }
 
     // Waking costs a system call, so it is made only if the thread sleeps: under load it never does.
     fn push(&self, mut state: MutexGuard<'_, State>, message: Message) {
-        state.messages.push(message);
-        self.some.store(true, Ordering::Release);
-        if state.sleeping {
-            state.sleeping = false;
+        let urgent = message.is_urgent();
+        if urgent {
+            state.urgent.push(message);
+            self.urgent.store(true, Ordering::Release);
+        } else {
+            state.messages.push(message);
+            self.some.store(true, Ordering::Release);
+        }
+        if state.sleep.is_some_and(|wanted| urgent || wanted == Wanted::All) {
+            state.sleep = None;
             drop(state);
             self.ready.notify_one();
         }
     }
 
-    /// Moves all messages into `into`; waits for one if there is none, at most `timeout` (without one: for ever).
-    pub(crate) fn take(&self, into: &mut Vec<Message>, timeout: Option<Duration>) {
+    /// Moves all wanted messages into `into`, urgent ones first; waits for one if there is none, at most `timeout` (without
+    /// one: for ever).
+    pub(crate) fn take(&self, into: &mut Vec<Message>, wanted: Wanted, timeout: Option<Duration>) {
         if timeout != Some(Duration::ZERO) {
-            self.linger();
+            self.linger(wanted);
         }
         let mut state = self.lock();
-        if state.messages.is_empty() && timeout != Some(Duration::ZERO) {
-            state.sleeping = true;
-            let waits = |state: &mut State| state.sleeping;
+        let none = state.urgent.is_empty() && (wanted == Wanted::Urgent || state.messages.is_empty());
+        if none && timeout != Some(Duration::ZERO) {
+            state.sleep = Some(wanted);
+            let asleep = |state: &mut State| state.sleep.is_some();
             state = match timeout {
-                None => self.ready.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner),
+                None => self.ready.wait_while(state, asleep).unwrap_or_else(PoisonError::into_inner),
                 Some(timeout) => {
-                    self.ready.wait_timeout_while(state, timeout, waits).unwrap_or_else(PoisonError::into_inner).0
+                    self.ready.wait_timeout_while(state, timeout, asleep).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-            state.sleeping = false;
+            state.sleep = None;
         }
-        into.append(&mut state.messages);
-        self.some.store(false, Ordering::Release);
+        into.append(&mut state.urgent);
+        self.urgent.store(false, Ordering::Release);
+        if wanted == Wanted::All {
+            into.append(&mut state.messages);
+            state.bytes = 0;
+            self.some.store(false, Ordering::Release);
+        }
     }
 
     /// Looks out for a message for a moment before going to sleep: an activity often answers within it, and being woken
     /// costs more than that. Whoever else wants the processor gets it meanwhile.
-    fn linger(&self) {
+    fn linger(&self, wanted: Wanted) {
         let until = Instant::now() + LINGER;
-        while !self.some.load(Ordering::Acquire) && Instant::now() < until {
+        while !self.has_urgent() && (wanted == Wanted::Urgent || !self.some.load(Ordering::Acquire)) {
+            if Instant::now() >= until {
+                break;
+            }
             std::thread::yield_now();
         }
     }
 
-    /// Whether messages wait.
+    /// Whether an urgent message waits.
+    pub(crate) fn has_urgent(&self) -> bool {
+        self.urgent.load(Ordering::Acquire)
+    }
+
+    /// Whether no message waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().messages.is_empty()
+        !self.has_urgent() && !self.some.load(Ordering::Acquire)
     }
 
     /// Refuses requests of callers from now on.
@@ -169,7 +225,6 @@ impl Inbox {
     pub(crate) fn close(&self) -> Vec<Message> {
         let mut state = self.lock();
         state.closed = true;
-        self.some.store(false, Ordering::Release);
         std::mem::take(&mut state.messages)
     }
 

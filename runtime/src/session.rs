@@ -2,7 +2,7 @@
 
 use crate::StartError;
 use crate::backlog::backlog;
-use crate::inbox::Message;
+use crate::inbox::{Message, Wanted};
 use crate::keeper::Keeper;
 use crate::release::Release;
 use crate::shell::Shell;
@@ -33,6 +33,10 @@ const DUE_AT_ONCE: usize = 256;
 /// Deciding so few takes less time than waking the writer's thread and being woken by it, so nothing is lost by not
 /// deciding on meanwhile.
 const WRITTEN_HERE_MAX_BYTES: usize = 4 * 1024;
+
+/// A batch of this size goes to a free writer although more is waiting to be decided: deciding and committing then go on
+/// side by side.
+const WORTH_A_COMMIT_BYTES: usize = 16 * 1024;
 
 /// A partition on an open store.
 pub(crate) struct Session<'a> {
@@ -169,7 +173,7 @@ impl<'a> Session<'a> {
         let mut taken = Vec::new();
         let mut pending = VecDeque::new();
         loop {
-            self.flush()?;
+            self.flush(!pending.is_empty())?;
             if self.stopping && !self.busy && !self.partition.has_work() {
                 return Ok(Left::Stopped);
             }
@@ -179,11 +183,11 @@ impl<'a> Session<'a> {
             }
             // A full batch waits for the writer: stepping on would only make it larger.
             let stalled = self.busy && self.partition.is_full();
-            if pending.is_empty() || stalled {
-                let wait = !self.writer_gone && (self.busy || !self.partition.has_work());
-                let timeout = if wait { self.timeout() } else { Some(Duration::ZERO) };
-                self.shell.inbox.take(&mut taken, timeout);
-            }
+            // What cannot be handled yet stays in the inbox, where it is counted and bounded.
+            let wanted = if pending.is_empty() && !stalled { Wanted::All } else { Wanted::Urgent };
+            let idle = (pending.is_empty() && (self.busy || !self.partition.has_work())) || stalled;
+            let timeout = if idle && !self.writer_gone { self.timeout() } else { Some(Duration::ZERO) };
+            self.shell.inbox.take(&mut taken, wanted, timeout);
             // Nothing is under way and a test waits: its clock skips to the next moment at which something happens.
             if taken.is_empty() && pending.is_empty() && self.skip_time() {
                 continue;
@@ -208,8 +212,12 @@ impl<'a> Session<'a> {
             while !(self.busy && self.partition.is_full()) {
                 let Some(message) = pending.pop_front() else { break };
                 self.handle(message)?;
-                if self.partition.is_full() {
-                    self.flush()?;
+                if self.partition.batch_bytes() >= WORTH_A_COMMIT_BYTES {
+                    self.flush(true)?;
+                }
+                // The writer is free again: what is decided goes to it before more is decided.
+                if self.shell.inbox.has_urgent() {
+                    break;
                 }
             }
             self.draining = self.stopping && pending.is_empty();
@@ -373,7 +381,7 @@ impl<'a> Session<'a> {
         {
             self.load(run)?;
         }
-        self.flush()
+        self.flush(false)
     }
 
     /// Brings back runs that wait in the store and whose timer is due.
@@ -406,7 +414,7 @@ impl<'a> Session<'a> {
     }
 
     /// Hands the open batch to the writer, if it is free; writes it right here if that is quicker.
-    fn flush(&mut self) -> Result<(), StoreError> {
+    fn flush(&mut self, more_waits: bool) -> Result<(), StoreError> {
         if self.busy || !self.partition.has_work() {
             return Ok(());
         }
@@ -414,7 +422,7 @@ impl<'a> Session<'a> {
         let small = batch.segment.as_ref().is_none_or(|segment| segment.len() <= WRITTEN_HERE_MAX_BYTES);
         let releases = batch.effects.into_iter().filter_map(|effect| self.resolve(effect)).collect();
         let work = Work { segment: batch.segment, at: batch.at, releases };
-        if small && self.shell.inbox.is_empty() {
+        if small && !more_waits && self.shell.inbox.is_empty() {
             match self.writer.write(work) {
                 Ok(()) => {}
                 Err(Halt::Failed(error)) => return Err(error),

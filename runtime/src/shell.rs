@@ -1,6 +1,6 @@
 //! The partition's thread over all openings of its store: opens it, serves, and opens it again after a failure.
 
-use crate::inbox::{Inbox, Message};
+use crate::inbox::{Inbox, Message, Wanted};
 use crate::session::{Left, Session};
 use crate::{Clock, Config, StartError, StoreSource, Worker};
 use antiphon_engine::Programs;
@@ -104,7 +104,7 @@ impl Shell {
             if left.is_zero() {
                 return false;
             }
-            self.inbox.take(&mut messages, Some(left));
+            self.inbox.take(&mut messages, Wanted::All, Some(left));
             for message in messages.drain(..) {
                 match message {
                     Message::Stop => return true,

@@ -193,8 +193,14 @@ impl Core {
         }
     }
 
+    /// Brings the sum of bytes held in line with a run.
+    pub(super) fn count_bytes(&mut self, run: &mut Run, bytes: usize) {
+        self.held_bytes = self.held_bytes + bytes - std::mem::replace(&mut run.counted_bytes, bytes);
+    }
+
     fn touch(&mut self, run: &mut Run) {
         self.unrest(run);
+        self.count_bytes(run, run.state.held_bytes());
         run.last_segment = self.next_segment;
         run.touched_at = self.now;
     }

@@ -36,6 +36,8 @@ impl Partition {
             .map_err(|problem| LoadError::Fold { run: key, problem: problem.to_string() })?;
         let mut run = Box::new(run);
         self.core.stats.loaded += 1;
+        let held_bytes = run.state.held_bytes();
+        self.core.count_bytes(&mut run, held_bytes);
         for (ordinal, due) in run.state.timers.iter() {
             self.core.deadlines.insert((*due, Due::Timer(key, ordinal)));
         }
@@ -86,7 +88,8 @@ impl Partition {
     }
 
     fn let_go(&mut self, key: RunKey) {
-        let Some(run) = self.runs.remove(&key) else { return };
+        let Some(mut run) = self.runs.remove(&key) else { return };
+        self.core.count_bytes(&mut run, 0);
         for (ordinal, due) in run.state.timers.iter() {
             self.core.deadlines.remove(&(*due, Due::Timer(key, ordinal)));
             self.core.left_due = self.core.left_due.into_iter().chain([*due]).min();

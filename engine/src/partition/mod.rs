@@ -57,6 +57,8 @@ pub(crate) struct Core {
     parked: BTreeSet<(u64, RunKey)>,
     /// The archive holds all segments up to this one.
     archived: u64,
+    /// About what the runs in memory hold.
+    held_bytes: usize,
     /// The earliest timer of the runs that were let go of since somebody asked.
     left_due: Option<Timestamp>,
     stats: Stats,
@@ -74,6 +76,8 @@ pub(crate) enum Due {
 pub struct Stats {
     /// Runs in memory now.
     pub live_runs: usize,
+    /// About how many bytes they hold.
+    pub held_bytes: usize,
     /// Attempts that wait for a worker now.
     pub waiting: usize,
     /// Legs under way now.
@@ -138,6 +142,7 @@ impl Partition {
                 closed: BTreeSet::new(),
                 parked: BTreeSet::new(),
                 archived: origin.last_segment,
+                held_bytes: 0,
                 left_due: None,
                 stats: Stats::default(),
             },
@@ -188,6 +193,11 @@ impl Partition {
         !self.core.batch.is_empty() || !self.core.effects.is_empty()
     }
 
+    /// Bytes of the open batch.
+    pub fn batch_bytes(&self) -> usize {
+        self.core.batch.len()
+    }
+
     /// Whether the open batch has grown to its bound: take it before the next step.
     pub fn is_full(&self) -> bool {
         self.core.batch.len() >= self.core.config.segment_bytes
@@ -224,6 +234,7 @@ impl Partition {
     pub fn stats(&self) -> Stats {
         Stats {
             live_runs: self.runs.len(),
+            held_bytes: self.core.held_bytes,
             waiting: self.core.dispatch.waiting(),
             in_flight: self.core.dispatch.in_flight(),
             ..self.core.stats

@@ -42,6 +42,9 @@ impl Partition {
             problem: bounded_text(&problem),
         })?;
 
+        if self.core.held_bytes > self.core.config.held_bytes_max {
+            return Err(RequestError::Overloaded { runs: self.runs.len() });
+        }
         let key = RunKey(self.core.next_run);
         self.core.next_run += 1;
         let run_id = self.core.run_id(key);
