@@ -25,8 +25,8 @@ impl Default for Config {
         Config {
             engine: antiphon_engine::Config::default(),
             // As many small requests as the byte bound allows.
-            inbox_max: 32_768,
-            inbox_max_bytes: 16 * 1024 * 1024,
+            inbox_max: 16_384,
+            inbox_max_bytes: 8 * 1024 * 1024,
             backlog_segments: 1_024,
             archive_every_ms: 200,
             anchor_every_ms: 100,
