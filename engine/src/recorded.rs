@@ -1,67 +1,94 @@
 use antiphon_history::{
-    CatalogueRow, ConversationEvent, Events, HistoryFile, HistoryFileError, Ordinal, Record, RunEvent, Timestamp,
+    ConversationEvent, DecodeError, Digest, Events, FoldError, HistoryFile, HistoryFileError, Ordinal, Payload,
+    PayloadData, Record, RunEvent, RunKey, Stream, Timestamp,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-/// A history that was read from a store or a file, decoded, with the payloads back in their places.
+/// A history that was read from a store or a file, as far as bringing the run back needs it: its run stream, and the
+/// conversations of activities that have no outcome. Decoded, with the payloads back in their places.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
-    pub(crate) row: CatalogueRow,
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) key: RunKey,
+    /// When its last event that matters here was written.
+    pub(crate) updated_at: Timestamp,
+    pub(crate) run: RunStream,
+    pub(crate) conversations: Vec<Talk>,
 }
 
 /// The events of a run stream in order, each with its number and time.
 pub(crate) type RunStream = VecDeque<(u64, Timestamp, RunEvent)>;
 
-/// One event of a run with its place and time.
+/// One event of a conversation.
 #[derive(Clone, Debug)]
-pub(crate) enum Entry {
-    Run { seq: u64, at: Timestamp, event: RunEvent },
-    Conversation { at: Timestamp, ordinal: Ordinal, attempt: u32, event: ConversationEvent },
+pub(crate) struct Talk {
+    pub(crate) at: Timestamp,
+    pub(crate) ordinal: Ordinal,
+    pub(crate) attempt: u32,
+    pub(crate) event: ConversationEvent,
 }
 
 impl Recorded {
     /// Decodes a history. A payload whose bytes are missing stays a digest; code that needs it will say so.
     pub(crate) fn read(file: &HistoryFile) -> Result<Recorded, HistoryFileError> {
-        let row = file.row()?;
-        let find = |digest: &antiphon_history::Digest| file.payloads.get(digest).cloned();
-        let mut entries = Vec::new();
+        let damaged = |source| HistoryFileError::Damaged { offset: 0, source };
+        let first = file.records.first().ok_or_else(|| damaged(DecodeError::Truncated))?;
+        let key = Record::run_of(first).map_err(damaged)?;
+        let mut recorded =
+            Recorded { key, updated_at: Timestamp::default(), run: VecDeque::new(), conversations: Vec::new() };
+        let mut of_activities = Vec::new();
+        let mut open = BTreeSet::new();
         for bytes in &file.records {
-            let record = Record::read(bytes).map_err(|source| HistoryFileError::Damaged { offset: 0, source })?;
-            let (at, first) = (record.at, record.first_seq);
-            match record.events {
-                Events::Run(events) => {
-                    for (event, seq) in events.into_iter().zip(first..) {
-                        let mut event = event;
-                        for payload in event.payloads_mut() {
-                            if let Some(joined) = payload.joined(&find) {
-                                *payload = joined;
-                            }
-                        }
-                        entries.push(Entry::Run { seq, at, event });
-                    }
+            if let Stream::Conversation { ordinal, .. } = Record::stream_of(bytes).map_err(damaged)? {
+                of_activities.push((ordinal, bytes));
+                continue;
+            }
+            let record = Record::read(bytes).map_err(damaged)?;
+            let Events::Run(events) = record.events else { continue };
+            let expected = recorded.run.len() as u64 + 1;
+            if record.run != key {
+                return Err(FoldError::NoStart { run: record.run }.into());
+            } else if record.first_seq != expected {
+                return Err(FoldError::Gap { run: key, expected, found: record.first_seq }.into());
+            }
+            recorded.updated_at = record.at;
+            for (mut event, seq) in events.into_iter().zip(record.first_seq..) {
+                match &event {
+                    RunEvent::ActivityScheduled { ordinal, .. } => _ = open.insert(*ordinal),
+                    RunEvent::ActivityResolved { ordinal, .. } => _ = open.remove(ordinal),
+                    _ => {}
                 }
-                Events::Conversation { ordinal, attempt, events } => {
-                    for mut event in events {
-                        for payload in event.payloads_mut() {
-                            if let Some(joined) = payload.joined(&find) {
-                                *payload = joined;
-                            }
-                        }
-                        entries.push(Entry::Conversation { at, ordinal, attempt, event });
-                    }
+                if event.payloads().iter().any(is_stored) {
+                    join(file, event.payloads_mut());
                 }
+                recorded.run.push_back((seq, record.at, event));
             }
         }
-        Ok(Recorded { row, entries })
+        if !matches!(recorded.run.front(), Some((_, _, RunEvent::RunStarted(_)))) {
+            return Err(FoldError::NoStart { run: key }.into());
+        }
+        // Most conversations of a long run are over, and nothing of them is needed.
+        for (_, bytes) in of_activities.into_iter().filter(|(ordinal, _)| open.contains(ordinal)) {
+            let record = Record::read(bytes).map_err(damaged)?;
+            let Events::Conversation { ordinal, attempt, events } = record.events else { continue };
+            recorded.updated_at = recorded.updated_at.max(record.at);
+            for mut event in events {
+                join(file, event.payloads_mut());
+                recorded.conversations.push(Talk { at: record.at, ordinal, attempt, event });
+            }
+        }
+        Ok(recorded)
     }
+}
 
-    /// The run stream alone: what replay reads.
-    pub(crate) fn into_run_stream(self) -> RunStream {
-        let of_run = |entry| match entry {
-            Entry::Run { seq, at, event } => Some((seq, at, event)),
-            Entry::Conversation { .. } => None,
-        };
-        self.entries.into_iter().filter_map(of_run).collect()
+fn is_stored(payload: &Payload) -> bool {
+    matches!(payload.data, PayloadData::Stored(_))
+}
+
+fn join(file: &HistoryFile, payloads: &mut [Payload]) {
+    let find = |digest: &Digest| file.payloads.get(digest).cloned();
+    for payload in payloads.iter_mut().filter(|payload| is_stored(payload)) {
+        if let Some(joined) = payload.joined(&find) {
+            *payload = joined;
+        }
     }
 }

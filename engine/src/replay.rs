@@ -4,7 +4,7 @@ use crate::Config;
 use crate::program::Programs;
 use crate::recorded::Recorded;
 use crate::run::{Frontier, Replayer, fold};
-use antiphon_history::{BlockedReason, HistoryFile, HistoryFileError, RunEvent, RunStatus};
+use antiphon_history::{BlockedReason, FoldError, HistoryFile, HistoryFileError, RunEvent, RunStatus};
 
 /// What a replay found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,8 +38,10 @@ fn replay_stream(
     events: Option<usize>,
 ) -> Result<Replayed, HistoryFileError> {
     let recorded = Recorded::read(history)?;
-    let status = fold(&recorded).map_or(recorded.row.status, |state| state.status);
-    let mut stream = recorded.into_run_stream();
+    let status = fold(&recorded)
+        .map_err(|error| FoldError::Illegal { run: recorded.key, event: error.event(), status: RunStatus::Running })?
+        .status;
+    let mut stream = recorded.run;
     let frontier = match events {
         Some(events) => {
             stream.truncate(events);

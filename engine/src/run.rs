@@ -1,7 +1,7 @@
 use crate::Config;
 use crate::driver::{Driver, TurnEnd};
 use crate::program::{Program, Programs};
-use crate::recorded::{Entry, Recorded, RunStream};
+use crate::recorded::{Recorded, RunStream, Talk};
 use crate::state::{RunState, StateError};
 use antiphon_history::{Blocked, BlockedReason, Role, RunEvent, RunStatus, Timestamp};
 use std::collections::VecDeque;
@@ -67,10 +67,10 @@ impl Run {
 
     /// Brings a run back: folds its records, then replays its code along the run stream. Reads nothing else.
     pub(crate) fn resume(recorded: Recorded, programs: &Programs, config: &Config) -> Result<Resumed, StateError> {
-        let mut run = Run::new(fold(&recorded)?, None, config, recorded.row.updated_at);
+        let mut run = Run::new(fold(&recorded)?, None, config, recorded.updated_at);
         let mut events = Vec::new();
         if !run.state.status.is_closed() {
-            let resumption = Replayer::run(recorded.into_run_stream(), programs, config, Frontier::TurnEnd);
+            let resumption = Replayer::run(recorded.run, programs, config, Frontier::TurnEnd);
             match resumption {
                 Ok(replayed) => (run.driver, events) = replayed.go_on(config.turn_bytes_max),
                 // A block that is on record already is not written again: the run must not grow by being looked at.
@@ -108,28 +108,23 @@ fn command_bytes(command: &RunEvent) -> u64 {
     COMMAND_BYTES + command.payloads().iter().map(|payload| payload.len()).sum::<u64>()
 }
 
-/// Folds all records of a run.
+/// Folds the records of a run: its run stream, then the conversations that are still open, which depend on nothing behind
+/// their scheduling.
 pub(crate) fn fold(recorded: &Recorded) -> Result<RunState, StateError> {
-    let mut state: Option<RunState> = None;
-    for entry in &recorded.entries {
-        match entry {
-            Entry::Run { event, at, .. } => {
-                if let (None, RunEvent::RunStarted(started)) = (&state, event) {
-                    state = Some(RunState::new(recorded.row.key, Arc::clone(started)));
-                }
-                let state = state.as_mut().ok_or(StateError::AfterEnd { event: event.name() })?;
-                state.apply_run(event, *at)?;
-            }
-            Entry::Conversation { ordinal, attempt, event, at } => {
-                let state = state.as_mut().ok_or(StateError::NoActivity { event: event.name(), ordinal: *ordinal })?;
-                // The end of a conversation that outlived its run's need is folded by the catalogue alone.
-                if state.activities.contains(*ordinal) {
-                    state.apply_conversation(*ordinal, *attempt, event, *at)?;
-                }
-            }
+    let Some((_, _, RunEvent::RunStarted(started))) = recorded.run.front() else {
+        return Err(StateError::AfterEnd { event: "nothing" });
+    };
+    let mut state = RunState::new(recorded.key, Arc::clone(started));
+    for (_, at, event) in &recorded.run {
+        state.apply_run(event, *at)?;
+    }
+    for Talk { at, ordinal, attempt, event } in &recorded.conversations {
+        // The end of a conversation that outlived its run's need is folded by the catalogue alone.
+        if state.activities.contains(*ordinal) {
+            state.apply_conversation(*ordinal, *attempt, event, *at)?;
         }
     }
-    state.ok_or(StateError::AfterEnd { event: "nothing" })
+    Ok(state)
 }
 
 /// What may follow the last recorded event.

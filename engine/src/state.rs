@@ -64,6 +64,16 @@ pub(crate) enum StateError {
     Conversation { ordinal: Ordinal, attempt: u32, source: IllegalEvent },
 }
 
+impl StateError {
+    /// The event that does not follow.
+    pub(crate) fn event(&self) -> &'static str {
+        match self {
+            StateError::AfterEnd { event } | StateError::NoActivity { event, .. } => event,
+            StateError::Conversation { source, .. } => source.event,
+        }
+    }
+}
+
 /// What a run and its code take besides its input, and an open activity besides its arguments: estimates for the bound.
 const RUN_BYTES: usize = 1536;
 const ACTIVITY_BYTES: usize = 1024;

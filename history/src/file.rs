@@ -1,6 +1,6 @@
 use crate::codec::DecodeError;
 use crate::limits::{PAYLOAD_MAX_BYTES, SEGMENT_MAX_BYTES};
-use crate::{Bytes, CatalogueRow, Digest, FoldError, Record, payload_digest, varint};
+use crate::{Bytes, CatalogueRow, Digest, FoldError, Glance, payload_digest, varint};
 use std::collections::BTreeMap;
 
 /// First bytes of every history file.
@@ -104,12 +104,13 @@ impl HistoryFile {
     /// Errors: [`HistoryFileError::Damaged`] or [`HistoryFileError::Fold`] if the records do not make one run.
     pub fn row(&self) -> Result<CatalogueRow, HistoryFileError> {
         let mut row: Option<CatalogueRow> = None;
+        let mut glance = Glance::default();
         for bytes in &self.records {
-            let record = Record::read(bytes).map_err(|source| HistoryFileError::Damaged { offset: 0, source })?;
+            glance.read(bytes).map_err(|source| HistoryFileError::Damaged { offset: 0, source })?;
             match &mut row {
-                None => row = Some(CatalogueRow::begin(&record, bytes)?),
-                Some(row) if row.key == record.run => row.apply(&record, bytes)?,
-                Some(_) => return Err(FoldError::NoStart { run: record.run }.into()),
+                None => row = Some(CatalogueRow::begin_at_a_glance(&glance, bytes)?),
+                Some(row) if row.key == glance.run() => row.apply_at_a_glance(&glance, bytes)?,
+                Some(_) => return Err(FoldError::NoStart { run: glance.run() }.into()),
             }
         }
         row.ok_or(HistoryFileError::Damaged { offset: MAGIC.len(), source: DecodeError::Truncated })
@@ -141,7 +142,7 @@ fn read_parts(rest: &mut &[u8]) -> Result<(HistoryFile, Digest), DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Events, RunEvent, RunId, RunKey, RunStarted, Timestamp};
+    use crate::{Events, Record, RunEvent, RunId, RunKey, RunStarted, Timestamp};
     use std::sync::Arc;
 
     fn history() -> HistoryFile {

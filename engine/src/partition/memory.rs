@@ -27,11 +27,11 @@ impl Partition {
     /// in memory already is left alone. Errors change nothing.
     pub fn load(&mut self, history: &HistoryFile, now: Timestamp) -> Result<RunKey, LoadError> {
         let recorded = Recorded::read(history)?;
-        let key = recorded.row.key;
+        let key = recorded.key;
         if self.runs.contains_key(&key) {
             return Ok(key);
         }
-        self.advance(now.max(recorded.row.updated_at));
+        self.advance(now.max(recorded.updated_at));
         let Resumed { run, events } = Run::resume(recorded, &self.core.programs, &self.core.config)
             .map_err(|problem| LoadError::Fold { run: key, problem: problem.to_string() })?;
         let mut run = Box::new(run);
