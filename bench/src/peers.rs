@@ -19,6 +19,7 @@ use crate::measure::Row;
 use crate::results::Setting;
 use clap::{Args, ValueEnum};
 use engine::{Engine, Peer, Servers};
+use noise::Meter;
 use process::{Next, Process};
 use report::{Figure, Report};
 use serde_json::Value;
@@ -49,7 +50,7 @@ pub(crate) struct PeerOptions {
     /// Seconds after which a figure of a peer ends with what has completed by then.
     #[arg(long, default_value_t = 60)]
     cap_s: u64,
-    /// Seconds to wait before each part until others use less than a tenth of the machine; then it goes on anyway.
+    /// Seconds to wait before each part until others leave the machine alone; then it goes on anyway.
     #[arg(long, default_value_t = 0)]
     patience_s: u64,
 }
@@ -79,7 +80,8 @@ pub(crate) fn run(options: &PeerOptions) -> Result<(), Box<dyn Error>> {
             }
         })
         .collect();
-    let mut run = Run { options, scratch: scratch.path(), report: Report::new(options.results.clone()) };
+    let report = Report::new(options.results.clone());
+    let mut run = Run { options, scratch: scratch.path(), server: servers.postgres_pid(), report };
     println!("{}", run.setting().headline());
     for round in 1..=options.rounds.max(1) {
         for workload in &options.only {
@@ -100,6 +102,8 @@ pub(crate) fn run(options: &PeerOptions) -> Result<(), Box<dyn Error>> {
 struct Run<'a> {
     options: &'a PeerOptions,
     scratch: &'a Path,
+    /// A server that runs all the time.
+    server: Option<u32>,
     report: Report,
 }
 
@@ -123,12 +127,12 @@ impl Run<'_> {
         workload: &str,
         part: impl FnOnce() -> Result<Part, Box<dyn Error>>,
     ) -> Result<(), Box<dyn Error>> {
-        let before = noise::quiet(Duration::from_secs(self.options.patience_s));
-        let setting = self.setting();
+        noise::wait_for_quiet(Duration::from_secs(self.options.patience_s));
+        let (setting, meter) = (self.setting(), Meter::start(self.server));
         eprintln!("bench: round {round} of {}: {engine} {workload}", self.options.rounds.max(1));
         match part() {
             Ok(part) => {
-                let others = before.into_iter().chain(noise::others()).reduce(f64::max);
+                let others = meter.others();
                 for (row, note) in part.rows {
                     let (engine, about) = (engine.to_owned(), part.about.clone());
                     self.report.keep(Figure { engine, round, about, row, note, others }, &setting)?;

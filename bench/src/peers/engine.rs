@@ -61,6 +61,11 @@ impl Servers {
             },
         }
     }
+
+    /// The first process of the PostgreSQL that this run has started.
+    pub(super) fn postgres_pid(&self) -> Option<u32> {
+        self.postgres.as_ref().ok()?.pid
+    }
 }
 
 /// A peer that can be run.

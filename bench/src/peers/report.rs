@@ -1,5 +1,6 @@
 //! Tables, ratios and results.
 
+use super::noise::QUIET;
 use crate::measure::{Row, medians};
 use crate::results::Setting;
 use crate::table::number;
@@ -21,7 +22,7 @@ pub(super) struct Figure {
     /// What to know when reading it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) note: String,
-    /// The share of the machine that others used just before or just after, whichever was more.
+    /// The share of the machine that others used during the part.
     pub(super) others: Option<f64>,
 }
 
@@ -37,6 +38,14 @@ struct Line<'a> {
 pub(super) struct Report {
     results: Option<PathBuf>,
     figures: Vec<Figure>,
+}
+
+/// What is printed of one engine on one workload.
+struct Median {
+    row: Row,
+    /// Rounds in which others left the machine alone.
+    quiet: usize,
+    rounds: usize,
 }
 
 /// A column: its head, its width, and how a row fills it.
@@ -122,7 +131,7 @@ impl Report {
     }
 
     fn print_workload(&self, workload: &str) {
-        let rows: Vec<(&str, Row)> =
+        let rows: Vec<(&str, Median)> =
             self.engines().into_iter().filter_map(|engine| Some((engine, self.median(engine, workload)?))).collect();
         let columns: &[Column] = match kind(workload) {
             Kind::Recovery | Kind::Parked => &ENDURANCE,
@@ -131,19 +140,20 @@ impl Report {
         println!("\n{workload}");
         print!("{:<16}", "");
         columns.iter().for_each(|(head, width, _)| print!(" {head:>width$}"));
-        println!(" others %");
-        for (engine, row) in &rows {
+        println!("   quiet");
+        for (engine, median) in &rows {
             print!("{engine:<16}");
-            columns
-                .iter()
-                .for_each(|(_, width, fill)| print!(" {:>width$}", fill(row).unwrap_or_else(|| "-".to_owned())));
-            let others = self.of(engine, workload).filter_map(|figure| figure.others).reduce(f64::max);
-            println!(" {:>8}", number(others.map(|share| share * 100.0), 0).unwrap_or_else(|| "-".to_owned()));
+            columns.iter().for_each(|(_, width, fill)| {
+                print!(" {:>width$}", fill(&median.row).unwrap_or_else(|| "-".to_owned()));
+            });
+            println!(" {:>7}", format!("{}/{}", median.quiet, median.rounds));
         }
         if let Some((_, us)) = rows.iter().find(|(engine, _)| *engine == US) {
-            for (engine, row) in rows.iter().filter(|(engine, _)| *engine != US) {
-                if let Some(ratios) = ratios(us, row) {
-                    println!("Antiphon is {ratios} times as good as {engine}.");
+            for (engine, them) in rows.iter().filter(|(engine, _)| *engine != US) {
+                if let Some(ratios) = ratios(&us.row, &them.row) {
+                    let doubt =
+                        if us.quiet.min(them.quiet) == 0 { " Not to be believed: others were at work." } else { "" };
+                    println!("Antiphon is {ratios} times as good as {engine}.{doubt}");
                 }
             }
         }
@@ -162,13 +172,15 @@ impl Report {
         engines
     }
 
-    fn of<'a>(&'a self, engine: &'a str, workload: &'a str) -> impl Iterator<Item = &'a Figure> {
-        self.figures.iter().filter(move |figure| figure.engine == engine && figure.row.workload == workload)
-    }
-
-    fn median(&self, engine: &str, workload: &str) -> Option<Row> {
-        let rounds: Vec<Vec<Row>> = self.of(engine, workload).map(|figure| vec![figure.row.clone()]).collect();
-        medians(&rounds).into_iter().next()
+    /// Medians over the rounds in which others left the machine alone; over all if there was none.
+    fn median(&self, engine: &str, workload: &str) -> Option<Median> {
+        let of = |figure: &&Figure| figure.engine == engine && figure.row.workload == workload;
+        let all: Vec<&Figure> = self.figures.iter().filter(of).collect();
+        let quiet: Vec<&Figure> =
+            all.iter().filter(|figure| figure.others.is_some_and(|share| share < QUIET)).copied().collect();
+        let taken = if quiet.is_empty() { &all } else { &quiet };
+        let rows: Vec<Vec<Row>> = taken.iter().map(|figure| vec![figure.row.clone()]).collect();
+        Some(Median { row: medians(&rows).into_iter().next()?, quiet: quiet.len(), rounds: all.len() })
     }
 
     fn notes(&self, workload: &str) -> Vec<(&str, &str)> {
@@ -224,6 +236,19 @@ mod tests {
         let them = Row { activities_per_s: Some(3_000.0), p50_us: Some(20_000), lost: Some(0), ..Row::default() };
         assert_eq!(ratios(&us, &them).as_deref(), Some("10.0 (rate), 10.0 (p50)"));
         assert_eq!(ratios(&us, &Row::default()), None);
+    }
+
+    #[test]
+    fn rounds_with_others_at_work_are_left_out_if_there_are_quiet_ones() {
+        let mut report = Report::new(None);
+        let setting = Setting::here(std::path::Path::new("/"), serde_json::Value::Null);
+        for (round, (seconds, others)) in [(1.0, 0.02), (9.0, 0.80), (3.0, 0.01), (2.0, 0.03)].into_iter().enumerate() {
+            let row = Row { workload: "W1 c=1".to_owned(), seconds: Some(seconds), ..Row::default() };
+            let (engine, about, note, others) = ("dbos".to_owned(), None, String::new(), Some(others));
+            report.keep(Figure { engine, round, about, row, note, others }, &setting).unwrap();
+        }
+        let median = report.median("dbos", "W1 c=1").unwrap();
+        assert_eq!((median.row.seconds, median.quiet, median.rounds), (Some(2.0), 3, 4));
     }
 
     #[test]
