@@ -56,8 +56,14 @@ impl Runs {
         self.places.values().map(|place| &self.met[*place])
     }
 
-    /// All runs in no order.
-    pub(crate) fn into_unordered(self) -> Vec<FoldedRun> {
+    /// All runs in key order, each with its place among those that [`Runs::into_met`] gives.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn iter_placed(&self) -> impl Iterator<Item = (usize, &FoldedRun)> {
+        self.places.values().map(|place| (*place, &self.met[*place]))
+    }
+
+    /// The runs themselves, in the order in which the batch met them.
+    pub(crate) fn into_met(self) -> Vec<FoldedRun> {
         self.met
     }
 

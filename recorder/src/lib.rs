@@ -17,6 +17,8 @@
 //! This crate must not know the engine, conversations' rules, a runtime or a clock: every time comes with a segment.
 
 mod archive;
+#[cfg(feature = "sqlite")]
+mod block;
 pub mod conformance;
 mod error;
 mod fold;
@@ -27,7 +29,10 @@ mod pack;
 mod reader;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "sqlite")]
+mod squeeze;
 mod store;
+mod varint;
 
 pub use archive::{Archive, Watermark};
 pub use error::{Cause, Error, ErrorKind};

@@ -142,11 +142,11 @@ impl Reader for Overlay {
         Ok(self.merge_due(below, |due| due > after, limit))
     }
 
-    fn fingerprints(&mut self) -> Result<Vec<u64>, Error> {
-        let mut fingerprints = self.below.fingerprints()?;
+    fn visit_fingerprints(&mut self, visit: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        self.below.visit_fingerprints(visit)?;
         let new = self.batch.runs.iter().filter(|run| run.before.is_none());
-        fingerprints.extend(new.map(|run| run.row.workflow.fingerprint()));
-        Ok(fingerprints)
+        new.for_each(|run| visit(run.row.workflow.fingerprint()));
+        Ok(())
     }
 
     fn last_run_key(&mut self) -> Result<u64, Error> {

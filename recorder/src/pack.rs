@@ -1,10 +1,14 @@
-//! One run's new records of one batch as one value, with the names of the large payloads that they mention.
+//! A run's records in one piece, with the names of the large payloads that they mention.
 //!
-//! varint count, (varint length, record)…, varint count, (32-byte digest)…. The records are covered by the run's
-//! chain; the names are repeated from inside the records so that a reader need not decode these to collect them.
+//! The records are covered by the run's chain; the names are repeated from inside the records so that a reader need not
+//! decode these to collect them.
 
+use crate::varint;
 use antiphon_history::limits::SEGMENT_MAX_BYTES;
 use antiphon_history::{DecodeError, Digest};
+
+/// What the records of a short run take. Less than that would be taken in several steps.
+const RECORDS_BYTES: usize = 480;
 
 /// Records in one piece, and the payloads that they name, each once.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -18,7 +22,10 @@ pub(crate) struct Packed {
 impl Packed {
     /// Adds a record.
     pub(crate) fn push(&mut self, record: &[u8]) {
-        write_varint(&mut self.framed, record.len() as u64);
+        if self.count == 0 {
+            self.framed.reserve(record.len().max(RECORDS_BYTES));
+        }
+        varint::write(&mut self.framed, record.len() as u64);
         self.framed.extend_from_slice(record);
         self.count += 1;
     }
@@ -28,12 +35,6 @@ impl Packed {
         if !self.payloads.contains(&payload) {
             self.payloads.push(payload);
         }
-    }
-
-    /// How many records there are.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn count(&self) -> u64 {
-        self.count
     }
 
     /// The records in order.
@@ -50,71 +51,69 @@ impl Packed {
 
 #[cfg(feature = "sqlite")]
 impl Packed {
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.framed.len() + self.payloads.len() * 32 + 8);
-        write_varint(&mut out, self.count);
-        out.extend_from_slice(&self.framed);
-        write_varint(&mut out, self.payloads.len() as u64);
-        self.payloads.iter().for_each(|digest| out.extend_from_slice(&digest.0));
-        out
+    /// How many records there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
     }
 
-    /// Reads what must fill `bytes`. Takes no memory that the bytes do not back.
-    pub(crate) fn read(mut bytes: &[u8]) -> Result<Packed, DecodeError> {
+    /// All records, each behind its length.
+    pub(crate) fn framed(&self) -> &[u8] {
+        &self.framed
+    }
+
+    /// The same in pieces of whole records, each of `max_bytes` or of one record. The names are all with the first.
+    pub(crate) fn pieces(&self, max_bytes: usize) -> Vec<Packed> {
+        let mut pieces = vec![Packed { payloads: self.payloads.clone(), ..Packed::default() }];
+        for record in self.records() {
+            match pieces.last_mut() {
+                Some(last) if last.count == 0 || last.framed.len() + record.len() < max_bytes => last.push(record),
+                _ => {
+                    let mut next = Packed::default();
+                    next.push(record);
+                    pieces.push(next);
+                }
+            }
+        }
+        pieces
+    }
+
+    /// Puts together what a reader found: `count` records, and names that must fill `payloads`. Takes no memory that the
+    /// bytes do not back.
+    pub(crate) fn of_parts(count: u64, framed: &[u8], payloads: &[u8]) -> Result<Packed, DecodeError> {
+        let mut rest = framed;
+        for _ in 0..count {
+            take_framed(&mut rest)?;
+        }
+        let names = payloads.chunks_exact(32);
+        match rest.len() + names.remainder().len() {
+            0 => {}
+            bytes => return Err(DecodeError::Trailing { bytes }),
+        }
+        Ok(Packed { framed: framed.to_vec(), count, payloads: names.filter_map(Digest::from_slice).collect() })
+    }
+
+    /// Reads a part of a history in its first form, which must fill `bytes`: varint count, (varint length, record)…,
+    /// varint count, (32-byte digest)….
+    pub(crate) fn read_part(mut bytes: &[u8]) -> Result<Packed, DecodeError> {
         let rest = &mut bytes;
-        let count = read_len(rest, rest.len(), "list of records")?;
+        let count = varint::read_len(rest, rest.len(), "list of records")?;
         let records = *rest;
         for _ in 0..count {
             take_framed(rest)?;
         }
-        let framed = records[..records.len() - rest.len()].to_vec();
-        let mut packed = Packed { framed, count: count as u64, payloads: Vec::new() };
-        for _ in 0..read_len(rest, rest.len(), "list of payload names")? {
-            packed.payloads.push(Digest::from_slice(take(rest, 32)?).ok_or(DecodeError::Truncated)?);
-        }
+        let framed = &records[..records.len() - rest.len()];
+        let names = varint::read_len(rest, rest.len(), "list of payload names")?;
+        let payloads = varint::take(rest, names * 32)?;
         match rest.len() {
-            0 => Ok(packed),
+            0 => Packed::of_parts(count as u64, framed, payloads),
             bytes => Err(DecodeError::Trailing { bytes }),
         }
     }
 }
-/// LEB128, as in records.
-fn write_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value as u8 & 0x7f) | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn read_len(bytes: &mut &[u8], max: usize, what: &'static str) -> Result<usize, DecodeError> {
-    let mut value = 0u64;
-    for shift in (0..).step_by(7) {
-        let byte = take(bytes, 1)?[0];
-        // Lengths stay far below 2^56, so a ninth byte is never ours.
-        if shift == 56 || (shift > 0 && byte == 0) {
-            return Err(DecodeError::Varint);
-        }
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            break;
-        }
-    }
-    match usize::try_from(value) {
-        Ok(len) if len <= max => Ok(len),
-        _ => Err(DecodeError::TooLarge { what, bytes: value, max }),
-    }
-}
 
 fn take_framed<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
-    let len = read_len(bytes, SEGMENT_MAX_BYTES, "record")?;
-    take(bytes, len)
-}
-
-fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], DecodeError> {
-    let (head, tail) = bytes.split_at_checked(len).ok_or(DecodeError::Truncated)?;
-    *bytes = tail;
-    Ok(head)
+    let len = varint::read_len(bytes, SEGMENT_MAX_BYTES, "record")?;
+    varint::take(bytes, len)
 }
 
 #[cfg(all(test, feature = "sqlite"))]
@@ -124,25 +123,37 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_packed_reads_back_and_no_shorter_or_longer_form_does(
+        fn what_was_packed_reads_back_whole_or_in_pieces_and_no_shorter_or_longer_form_does(
             records in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..8),
             payloads in proptest::collection::vec(any::<[u8; 32]>(), 0..4),
+            max_bytes in 1..700usize,
         ) {
             let mut packed = Packed::default();
             records.iter().for_each(|record| packed.push(record));
             payloads.iter().for_each(|digest| packed.name(Digest(*digest)));
             prop_assert_eq!(packed.records().collect::<Vec<_>>(), records);
-            let mut bytes = packed.to_bytes();
-            prop_assert_eq!(Packed::read(&bytes).unwrap(), packed);
-            prop_assert!(Packed::read(&bytes[..bytes.len() - 1]).is_err());
-            bytes.push(0);
-            prop_assert!(Packed::read(&bytes).is_err());
+            let mut part = Vec::new();
+            varint::write(&mut part, packed.count);
+            part.extend_from_slice(&packed.framed);
+            varint::write(&mut part, packed.payloads.len() as u64);
+            packed.payloads.iter().for_each(|digest| part.extend_from_slice(&digest.0));
+            prop_assert_eq!(&Packed::read_part(&part).unwrap(), &packed);
+            prop_assert!(Packed::read_part(&part[..part.len() - 1]).is_err());
+            part.push(0);
+            prop_assert!(Packed::read_part(&part).is_err());
+
+            let pieces = packed.pieces(max_bytes);
+            prop_assert!(pieces.iter().all(|piece| piece.count < 2 || piece.framed.len() < max_bytes + 2));
+            let joined = pieces.iter().flat_map(Packed::records).collect::<Vec<_>>();
+            prop_assert_eq!(joined, packed.records().collect::<Vec<_>>());
+            prop_assert_eq!(&pieces[0].payloads, &packed.payloads);
         }
 
         #[test]
-        fn noise_is_read_or_refused_and_what_is_read_is_canonical(noise in proptest::collection::vec(any::<u8>(), 0..64)) {
-            if let Ok(packed) = Packed::read(&noise) {
-                prop_assert_eq!(packed.to_bytes(), noise);
+        fn noise_is_read_or_refused(noise in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(packed) = Packed::read_part(&noise) {
+                prop_assert!(packed.framed.len() < noise.len());
+                prop_assert_eq!(packed.records().count() as u64, packed.count);
             }
         }
     }

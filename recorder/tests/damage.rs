@@ -147,3 +147,57 @@ fn a_write_ahead_log_that_lost_its_end_is_a_loss_and_not_a_shorter_truth() {
     }
     assert!(losses > 20, "{losses} of 30");
 }
+
+/// Runs SQL on a copy of a closed store, as a stranger with a command line would, and returns what `verify` says.
+fn problems_after(folder: &Path, sql: &str) -> Vec<String> {
+    let damaged = copy_of(folder);
+    rusqlite::Connection::open(damaged.path().join("archive.db")).unwrap().execute_batch(sql).unwrap();
+    sqlite::verify(damaged.path()).unwrap().problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn whatever_is_altered_in_the_archive_is_named() {
+    let (folder, _) = store();
+    for (sql, said) in [
+        ("UPDATE block SET body = x'01' WHERE id = 2", "are missing"),
+        ("UPDATE block SET body = x'8001' WHERE id = 2", "block 2 of the archive: it cannot be read"),
+        (
+            "UPDATE block SET body = CAST(body || x'00' AS BLOB) WHERE id = 1",
+            "block 1 of the archive: it cannot be read",
+        ),
+        ("DELETE FROM block WHERE id = 1", "block 2 of the archive: the blocks before it are missing"),
+        ("DELETE FROM block WHERE id = (SELECT max(id) FROM block)", "its records behind"),
+        ("UPDATE block SET batch = 1", "batch 1 of the archive: its digest is not that of the runs that it moved"),
+        ("UPDATE block SET through_segment = 9 WHERE batch = 2", "batch 2 of the archive: its digest is not"),
+        ("UPDATE run SET block = block + 1 WHERE key = 1", "run 1: "),
+        ("UPDATE run SET block = 0 WHERE key = 1", "run 1: "),
+        ("UPDATE run SET status = 2 WHERE key = 1", "run 1: its catalogue row is not found by what it says"),
+        ("UPDATE run SET key = 999 WHERE key = 1", "run 999: its catalogue row is another run's"),
+        ("DELETE FROM run WHERE key = 1", "run 1: it has records but no row"),
+        ("DELETE FROM name", "run 1: its catalogue row is not found by what it says"),
+        (
+            "UPDATE name SET entries = CAST(entries || zeroblob(799) || x'01' AS BLOB)",
+            "its catalogue row is missing, though the run has a name",
+        ),
+        ("UPDATE name SET chunk = 1", "is missing, though the run has a name"),
+        ("UPDATE tally SET runs = runs + 1", "are counted as"),
+        ("UPDATE payload SET body = x'00'", "has other bytes than its name says"),
+        ("DELETE FROM payload", "is missing"),
+        ("UPDATE ledger SET digest = zeroblob(32) WHERE batch = 3", "batch 3 of the archive: its digest is not"),
+        ("INSERT INTO ledger VALUES (77, 77, zeroblob(32))", "batch 77 of the archive: the ledger knows it"),
+        ("UPDATE meta SET ledger = zeroblob(32)", "the ledger ends here, the watermark says otherwise"),
+    ] {
+        let problems = problems_after(folder.path(), sql);
+        assert!(problems.iter().any(|problem| problem.contains(said)), "{sql}: {problems:#?}");
+    }
+}
+
+#[test]
+fn the_ledger_is_proved_from_its_beginning_though_its_first_rows_are_gone() {
+    let (folder, _) = store();
+    let gone = "DELETE FROM ledger WHERE batch <= 3";
+    assert_eq!(problems_after(folder.path(), gone), Vec::<String>::new());
+    let altered = format!("{gone}; UPDATE block SET through_segment = through_segment + 1 WHERE batch = 2");
+    let problems = problems_after(folder.path(), &altered);
+    assert_eq!(problems, ["batch 4 of the archive: its digest is not that of the runs that it moved"]);
+}

@@ -3,7 +3,9 @@
 
 use antiphon::{Antiphon, RunStatus};
 use antiphon_engine::replay;
-use antiphon_recorder::{Filter, sqlite};
+use antiphon_recorder::Filter;
+use antiphon_recorder::conformance::picture;
+use antiphon_recorder::sqlite::{self, Options};
 use antiphon_replay_tests::programs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -25,8 +27,17 @@ fn copy_of(version: &str, into: &Path) -> PathBuf {
 
 #[tokio::test]
 async fn a_store_of_version_1_verifies_replays_and_goes_on() {
+    goes_on("v1").await;
+}
+
+#[tokio::test]
+async fn a_store_of_version_2_verifies_replays_and_goes_on() {
+    goes_on("v2").await;
+}
+
+async fn goes_on(version: &str) {
     let scratch = tempfile::tempdir().unwrap();
-    let folder = copy_of("v1", scratch.path());
+    let folder = copy_of(version, scratch.path());
     let report = sqlite::verify(&folder).unwrap();
     assert!(report.is_whole(), "{:?}", report.problems);
 
@@ -53,4 +64,19 @@ async fn a_store_of_version_1_verifies_replays_and_goes_on() {
     assert_eq!(app.get::<programs::one>("large").unwrap().result().await.unwrap().len(), 20_000);
     app.stop();
     assert!(sqlite::verify(&folder).unwrap().is_whole());
+}
+
+#[test]
+fn bringing_a_store_to_the_newest_version_changes_nothing_that_a_reader_sees() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = copy_of("v1", scratch.path());
+    let before = picture(sqlite::snapshot(&folder).unwrap().as_mut()).unwrap();
+    for _ in 0..2 {
+        let mut store = sqlite::open(&folder, &Options::default()).unwrap();
+        assert_eq!(picture(store.reader.as_mut()).unwrap(), before);
+        drop(store);
+        assert_eq!(picture(sqlite::snapshot(&folder).unwrap().as_mut()).unwrap(), before);
+        let report = sqlite::verify(&folder).unwrap();
+        assert!(report.is_whole(), "{:?}", report.problems);
+    }
 }

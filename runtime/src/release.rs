@@ -14,11 +14,14 @@ pub(crate) enum Release {
     Reply { caller: oneshot::Sender<Reply>, reply: Reply },
 }
 
+/// Requests for one worker.
+type Together = (Arc<dyn Worker>, Vec<(Request, Responder)>);
+
 /// Carries effects out, in order. Only after their segment is durable (invariant 1).
 ///
 /// Requests for the same worker leave together: waking a pool once for a batch is what makes batches cheap.
 pub(crate) fn all(releases: Vec<Release>, inbox: &Arc<Inbox>) {
-    let mut together: Option<(Arc<dyn Worker>, Vec<(Request, Responder)>)> = None;
+    let mut together: Option<Together> = None;
     for release in releases {
         match release {
             Release::Send { worker, request } => {
@@ -43,7 +46,7 @@ pub(crate) fn all(releases: Vec<Release>, inbox: &Arc<Inbox>) {
     send(together);
 }
 
-fn send(together: Option<(Arc<dyn Worker>, Vec<(Request, Responder)>)>) {
+fn send(together: Option<Together>) {
     if let Some((worker, requests)) = together {
         worker.send_all(requests);
     }

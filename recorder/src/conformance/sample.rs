@@ -179,7 +179,7 @@ impl Sample {
     fn payload(&mut self, body: &mut SegmentBody, run: RunKey) -> Payload {
         let small = self.below(8) != 0;
         let letter = b'a' + self.below(20) as u8;
-        let bytes = if small { vec![b'"', letter, b'"'] } else { vec![letter; 20_000] };
+        let bytes = if small { vec![b'"', letter, b'"'] } else { noise(letter) };
         let (payload, kept) = Payload::binary(bytes).split();
         if let Some((digest, bytes)) = kept {
             self.history(run).payloads.insert(digest, bytes.clone());
@@ -224,4 +224,11 @@ impl Sample {
         self.open[index].ordinal += 1;
         Ordinal(self.open[index].ordinal)
     }
+}
+
+/// What squeezing cannot make smaller.
+fn noise(letter: u8) -> Vec<u8> {
+    let mut bytes = vec![0; 20_000];
+    blake3::Hasher::new().update(&[letter]).finalize_xof().fill(&mut bytes);
+    bytes
 }

@@ -44,7 +44,7 @@ impl Archived {
             return Ok(self.watermark);
         }
         let batch = fold::fold(self.watermark, segments, &mut |run| Ok(self.row(run).cloned()))?;
-        for folded in batch.runs.into_unordered() {
+        for folded in batch.runs.into_met() {
             let key = folded.row.key;
             let newest = self.newest.entry(folded.row.workflow.clone()).or_insert(key);
             *newest = key.max(*newest);
@@ -167,8 +167,9 @@ impl Reader for ArchivedReader {
         Ok(self.archived().due(|due| due > after, limit))
     }
 
-    fn fingerprints(&mut self) -> Result<Vec<u64>, Error> {
-        Ok(self.archived().rows().map(|row| row.workflow.fingerprint()).collect())
+    fn visit_fingerprints(&mut self, visit: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        self.archived().rows().for_each(|row| visit(row.workflow.fingerprint()));
+        Ok(())
     }
 
     fn last_run_key(&mut self) -> Result<u64, Error> {

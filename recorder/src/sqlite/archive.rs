@@ -1,113 +1,121 @@
-use super::checkpoint::WalCap;
-use super::db::{Db, int};
-use super::{reader, row, schema};
+use super::checkpoint::{WalCap, WalWord};
+use super::db::{Db, int, uint};
+use super::names::{self, Name};
+use super::recent::RecentRows;
+use super::{ledger, reader, row, schema};
+use crate::block::BlockWriter;
 use crate::fold::{self, Batch, FoldedRun};
 use crate::{Archive, Error, ErrorKind, Guard, Watermark};
-use antiphon_history::{CatalogueRow, RunKey, RunStatus, Segment};
+use antiphon_history::{RunKey, RunStatus, Segment};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a row costs beside its blobs: columns, index entries, page overhead. Only for the write-ahead log's bound.
-const ROW_BYTES: usize = 512;
+const ROW_BYTES: usize = 256;
 
 pub(super) struct SqliteArchive {
     db: Db,
     watermark: Watermark,
+    /// The number of the next block.
+    next_block: u64,
+    /// The greatest key of a run: a greater one is new, and costs no look-up.
+    last_run: RunKey,
     /// Told to the log, which deletes nothing beyond it.
     archived: Arc<AtomicU64>,
     wal: WalCap,
-    broken: bool,
     recent: RecentRows,
+    broken: bool,
     _guard: Guard,
 }
 
-/// Rows of open runs as the last fold and the one before it left them: a run that goes on is in the next batch again, and
-/// need not be read and decoded for it. Bounded by what two batches hold.
-#[derive(Default)]
-struct RecentRows {
-    last: HashMap<RunKey, CatalogueRow>,
-    before: HashMap<RunKey, CatalogueRow>,
-}
-
-impl RecentRows {
-    fn take(&mut self, run: RunKey) -> Option<CatalogueRow> {
-        self.last.remove(&run).or_else(|| self.before.remove(&run))
-    }
-
-    fn keep(&mut self, batch: Batch) {
-        self.before = std::mem::take(&mut self.last);
-        let rows = batch.runs.into_unordered().into_iter().map(|run| run.row);
-        self.last = rows.filter(|row| !row.status.is_closed()).map(|row| (row.key, row)).collect();
-    }
+/// What a transaction left behind.
+struct Written {
+    bytes: usize,
+    next_block: u64,
+    /// The last block of each run, by its place in the batch.
+    blocks: Vec<u64>,
 }
 
 impl SqliteArchive {
-    pub(super) fn new(db: Db, archived: Arc<AtomicU64>, guard: Guard) -> Result<SqliteArchive, Error> {
+    pub(super) fn new(db: Db, archived: Arc<AtomicU64>, word: WalWord, guard: Guard) -> Result<SqliteArchive, Error> {
         let watermark = schema::watermark(&db)?;
+        let failed = db.failed("reading what is last");
+        let last = |sql| db.conn.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
+        let last = |sql| last(sql).and_then(|last| uint(last.unwrap_or(0))).map_err(&failed);
+        let next_block = last("SELECT max(id) FROM block")? + 1;
+        let last_run = RunKey(last("SELECT max(key) FROM run")?);
         archived.store(watermark.segment, Ordering::Release);
-        Ok(SqliteArchive {
-            db,
-            watermark,
-            archived,
-            wal: WalCap::default(),
-            broken: false,
-            recent: RecentRows::default(),
-            _guard: guard,
-        })
+        let (wal, recent) = (WalCap::new(&db, word)?, RecentRows::default());
+        Ok(SqliteArchive { db, watermark, next_block, last_run, archived, wal, recent, broken: false, _guard: guard })
     }
 
-    fn write(&self, batch: &Batch) -> Result<usize, Error> {
+    /// `before` has the last block of each run that was there.
+    fn write(&self, batch: &Batch, before: &HashMap<RunKey, u64>) -> Result<Written, Error> {
         self.db.write("folding into the archive", |_| {
             // Fenced where the log is: inside the transaction.
             if schema::watermark(&self.db)? != self.watermark {
                 return Err(Error::Fenced { segment: self.watermark.segment + 1 });
             }
-            let mut bytes = 0;
+            let mut written = self.write_blocks(batch, before)?;
+            written.bytes += self.write_rows(batch, &written.blocks)?;
             let mut tally: BTreeMap<(&str, RunStatus), i64> = BTreeMap::new();
             for run in batch.runs.iter() {
-                bytes += ROW_BYTES + self.write_run(run, batch.watermark.batches)?;
                 let workflow_type = run.row.workflow_type.as_str();
                 if let Some(before) = run.before {
                     *tally.entry((workflow_type, before)).or_default() -= 1;
                 }
                 *tally.entry((workflow_type, run.row.status)).or_default() += 1;
             }
+            let new = batch.runs.iter().filter(|run| run.before.is_none());
+            written.bytes += names::add(&self.db, new.map(|run| (run.row.key, Name::of(&run.row))))?;
             self.write_tally(&tally)?;
-            bytes += self.write_payloads(batch)?;
-            self.write_ledger(batch.watermark)?;
+            written.bytes += self.write_payloads(batch)?;
+            ledger::append(&self.db, batch.watermark)?;
             schema::set_watermark(&self.db, batch.watermark)?;
-            Ok(bytes)
+            Ok(written)
         })
     }
 
-    fn write_run(&self, run: &FoldedRun, batch: u64) -> Result<usize, Error> {
-        let key = run.row.key;
-        let failed = self.db.failed("writing a run");
-        let sql = "INSERT INTO run (key, fingerprint, run_id, status, due_ms, needs_loading, row)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-            ON CONFLICT (key) DO UPDATE SET status = excluded.status, due_ms = excluded.due_ms,
-                needs_loading = excluded.needs_loading, row = excluded.row";
-        let mut upsert = self.db.conn.prepare_cached(sql).map_err(&failed)?;
-        let columns = reader::Columns::of(&run.row);
-        let encoded = row::encode(&run.row);
-        let values = (
-            int(key.0)?,
-            columns.fingerprint,
-            columns.run_id,
-            columns.status,
-            columns.due_ms,
-            columns.needs_loading,
-            &encoded[..],
-        );
-        upsert.execute(values).map_err(&failed)?;
-        let sql = "INSERT INTO history (run, part, batch, digest, body) VALUES (?1, ?2, ?3, ?4, ?5)";
+    fn write_blocks(&self, batch: &Batch, before: &HashMap<RunKey, u64>) -> Result<Written, Error> {
+        let failed = self.db.failed("writing a block");
+        let sql = "INSERT INTO block (id, batch, through_segment, body) VALUES (?1, ?2, ?3, ?4)";
         let mut insert = self.db.conn.prepare_cached(sql).map_err(&failed)?;
-        let packed = run.packed.to_bytes();
-        // A part is called by its first record's number, so a missing one shows as a gap.
-        let values = (int(key.0)?, int(run.records_before + 1)?, int(batch)?, &run.row.tip.0[..], &packed[..]);
-        insert.execute(values).map_err(&failed)?;
-        Ok(encoded.len() + packed.len())
+        let (number, through) = (int(batch.watermark.batches)?, int(batch.watermark.segment)?);
+        let mut bytes = 0;
+        let keep = |id, body: &[u8]| {
+            bytes += body.len();
+            insert.execute((int(id)?, number, through, body)).map(|_| ()).map_err(&failed)
+        };
+        let mut writer = BlockWriter::new(self.next_block, keep);
+        let mut blocks = vec![0; batch.runs.len()];
+        for (place, run) in batch.runs.iter_placed() {
+            let previous = before.get(&run.row.key).copied().unwrap_or(0);
+            blocks[place] = writer.add(run.row.key, previous, run.records_before + 1, &run.packed)?;
+        }
+        let next_block = writer.finish()?;
+        Ok(Written { bytes, next_block, blocks })
+    }
+
+    fn write_rows(&self, batch: &Batch, blocks: &[u64]) -> Result<usize, Error> {
+        let failed = self.db.failed("writing a run");
+        let sql = "INSERT INTO run (key, block, status, due_ms, needs_loading, row) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let mut insert = self.db.conn.prepare_cached(sql).map_err(&failed)?;
+        let sql = "UPDATE run SET block = ?2, status = ?3, due_ms = ?4, needs_loading = ?5, row = ?6 WHERE key = ?1";
+        let mut update = self.db.conn.prepare_cached(sql).map_err(&failed)?;
+        let mut bytes = 0;
+        for (place, FoldedRun { before, row, .. }) in batch.runs.iter_placed() {
+            let columns = reader::Columns::of(row);
+            let encoded = row::encode(row);
+            bytes += ROW_BYTES + encoded.len();
+            let (key, block) = (int(row.key.0)?, int(blocks[place])?);
+            let values = (key, block, columns.status, columns.due_ms, columns.needs_loading, &encoded[..]);
+            let statement = if before.is_none() { &mut insert } else { &mut update };
+            if statement.execute(values).map_err(&failed)? != 1 {
+                return Err(Error::damaged_run(row.key, "its catalogue row is gone"));
+            }
+        }
+        Ok(bytes)
     }
 
     fn write_tally(&self, tally: &BTreeMap<(&str, RunStatus), i64>) -> Result<(), Error> {
@@ -133,14 +141,6 @@ impl SqliteArchive {
         }
         Ok(bytes)
     }
-
-    fn write_ledger(&self, watermark: Watermark) -> Result<(), Error> {
-        let failed = self.db.failed("writing the ledger");
-        let sql = "INSERT INTO ledger (batch, through_segment, digest) VALUES (?1, ?2, ?3)";
-        let mut insert = self.db.conn.prepare_cached(sql).map_err(&failed)?;
-        let values = (int(watermark.batches)?, int(watermark.segment)?, &watermark.ledger.0[..]);
-        insert.execute(values).map(|_| ()).map_err(&failed)
-    }
 }
 
 impl Archive for SqliteArchive {
@@ -158,16 +158,29 @@ impl Archive for SqliteArchive {
         }
         // Taken out, so that after an error nothing is left of which the file may not have the same.
         let mut recent = std::mem::take(&mut self.recent);
-        let batch = fold::fold(self.watermark, segments, &mut |run| match recent.take(run) {
-            Some(row) => Ok(Some(row)),
-            None => reader::row(&self.db, run),
-        })?;
+        let mut before = HashMap::new();
+        let mut load = |run| {
+            let found = match recent.take(run) {
+                Some(found) => Some(found),
+                None if run > self.last_run => None,
+                None => reader::row(&self.db, schema::Format::Blocks, run)?,
+            };
+            Ok(found.map(|(row, block)| {
+                before.insert(run, block);
+                row
+            }))
+        };
+        // One picture for all rows: SQLite's locks cost more than a look-up.
+        let batch = self.db.read(|_| fold::fold(self.watermark, segments, &mut load))?;
         self.wal.hold(&self.db)?;
-        match self.write(&batch) {
-            Ok(bytes) => {
+        match self.write(&batch, &before) {
+            Ok(Written { bytes, next_block, blocks }) => {
                 self.wal.wrote(bytes);
                 self.watermark = batch.watermark;
-                recent.keep(batch);
+                self.next_block = next_block;
+                self.last_run =
+                    batch.runs.iter().next_back().map_or(self.last_run, |run| run.row.key.max(self.last_run));
+                recent.keep(batch.runs.into_met().into_iter().zip(blocks));
                 self.recent = recent;
                 // The commit was synced, so what the log holds up to here is held twice.
                 self.archived.store(self.watermark.segment, Ordering::Release);

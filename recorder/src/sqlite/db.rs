@@ -87,7 +87,7 @@ impl Db {
     }
 
     /// Says what a failure of SQLite means here.
-    pub(super) fn failed(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> Error {
+    pub(super) fn failed(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> Error + use<> {
         let (file, path) = (self.file, self.path.clone());
         move |error| classify(file, path.clone(), doing, error)
     }

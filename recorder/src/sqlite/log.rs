@@ -1,14 +1,19 @@
-use super::checkpoint::WalCap;
+use super::checkpoint::{WalCap, WalWord};
 use super::db::{Db, digest, int, uint};
+use crate::squeeze::{squeeze, unsqueeze};
 use crate::{Error, ErrorKind, Guard, Log, Tip};
+use antiphon_history::limits::SEGMENT_MAX_BYTES;
 use antiphon_history::{Digest, Segment, Timestamp};
 use rusqlite::ErrorCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Segments deleted with one append. Each append adds one of about the same size, so four catch up with any backlog
-/// while a commit grows by a small factor and not by the backlog.
-const PRUNE_AT_ONCE: u64 = 4;
+/// Old segments go with every eighth append, or when so many wait: those that lie together free whole pages, and a page
+/// that is free is not written.
+const PRUNE_EVERY: u64 = 8;
+/// Most segments that go with one append: some 50 microseconds if they are small. With every eighth append four for each,
+/// so that any backlog is caught up with.
+const PRUNE_AT_ONCE: u64 = 32;
 
 /// Most bytes of segments that one portion of the tail holds in memory.
 const PORTION_BYTES: usize = 8 * 1024 * 1024;
@@ -29,17 +34,23 @@ pub(super) struct SqliteLog {
 }
 
 impl SqliteLog {
-    pub(super) fn new(db: Db, tip: Tip, archived: Arc<AtomicU64>, guard: Guard) -> Result<SqliteLog, Error> {
+    pub(super) fn new(
+        db: Db,
+        tip: Tip,
+        archived: Arc<AtomicU64>,
+        word: WalWord,
+        guard: Guard,
+    ) -> Result<SqliteLog, Error> {
         let oldest = bounds(&db)?.map_or(tip.id + 1, |(oldest, _)| oldest);
-        let wal = WalCap::default();
+        let wal = WalCap::new(&db, word)?;
         Ok(SqliteLog { db, tip, syncs: 0, oldest, prune_through: 0, archived, wal, broken: false, _guard: guard })
     }
 
-    fn insert(&self, segment: &Segment) -> Result<(), Error> {
+    fn insert(&self, segment: &Segment, body: &[u8]) -> Result<(), Error> {
         let failed = self.db.failed("appending a segment");
         let sql = "INSERT INTO segment (id, at_ms, digest, body) VALUES (?1, ?2, ?3, ?4)";
         let mut statement = self.db.conn.prepare_cached(sql).map_err(&failed)?;
-        match statement.execute((int(segment.id)?, segment.at.0, &segment.digest.0[..], &segment.body[..])) {
+        match statement.execute((int(segment.id)?, segment.at.0, &segment.digest.0[..], body)) {
             Ok(_) => Ok(()),
             // The number is claimed inside the transaction: who comes second has lost the store, whatever locks say.
             Err(rusqlite::Error::SqliteFailure(failure, _)) if failure.code == ErrorCode::ConstraintViolation => {
@@ -49,11 +60,12 @@ impl SqliteLog {
         }
     }
 
-    /// Deletes a few old segments and returns the oldest that remains.
+    /// Deletes some old segments, if it is their time, and returns the oldest that remains.
     fn delete_some(&self) -> Result<u64, Error> {
         // What the archive does not durably have exists nowhere else.
         let through = self.prune_through.min(self.archived.load(Ordering::Acquire));
-        if self.oldest > through {
+        let waiting = (through + 1).saturating_sub(self.oldest);
+        if waiting == 0 || (waiting < PRUNE_AT_ONCE && !(self.tip.id + 1).is_multiple_of(PRUNE_EVERY)) {
             return Ok(self.oldest);
         }
         let failed = self.db.failed("pruning the log");
@@ -77,16 +89,19 @@ impl Log for SqliteLog {
         }
         self.tip.check_next(segment)?;
         self.wal.hold(&self.db)?;
+        let body = squeeze(&segment.body);
         let oldest = self.db.write("appending a segment", |_| {
-            self.insert(segment)?;
-            self.delete_some()
+            // First, so that the new one finds room in pages that are free.
+            let oldest = self.delete_some()?;
+            self.insert(segment, &body)?;
+            Ok(oldest)
         });
         match oldest {
             Ok(oldest) => {
                 self.oldest = oldest;
                 self.tip = Tip::of(segment);
                 self.syncs += 1;
-                self.wal.wrote(segment.body.len());
+                self.wal.wrote(body.len());
                 Ok(())
             }
             Err(error) => {
@@ -172,16 +187,19 @@ pub(super) fn segments_after(
     let (mut segments, mut bytes) = (Vec::new(), 0usize);
     while bytes < max_bytes {
         let Some(row) = rows.next().map_err(&failed)? else { break };
-        let segment = read_segment(row).map_err(&failed)?;
+        let segment = read_segment(row).map_err(&failed)??;
         bytes = bytes.saturating_add(segment.body.len());
         segments.push(segment);
     }
     Ok(segments)
 }
 
-fn read_segment(row: &rusqlite::Row<'_>) -> Result<Segment, rusqlite::Error> {
-    let body = row.get_ref(3)?.as_blob()?.into();
-    Ok(Segment { id: uint(row.get(0)?)?, at: Timestamp(row.get(1)?), digest: digest(row, 2)?, body })
+/// Two layers: what SQLite says, and what the bytes say.
+fn read_segment(row: &rusqlite::Row<'_>) -> Result<Result<Segment, Error>, rusqlite::Error> {
+    let (id, at, digest) = (uint(row.get(0)?)?, Timestamp(row.get(1)?), digest(row, 2)?);
+    let body = unsqueeze(row.get_ref(3)?.as_blob()?, SEGMENT_MAX_BYTES);
+    let unreadable = |error| Error::damaged_log(id, format!("its body cannot be read: {error}"));
+    Ok(body.map(|body| Segment { id, at, digest, body: body.as_ref().into() }).map_err(unreadable))
 }
 
 /// The first and the last number in the log.
@@ -215,7 +233,7 @@ mod tests {
 
     fn log_of(folder: &Folder) -> SqliteLog {
         let db = Db::open(folder, DbFile::Log, Access::Write(Durability::Full)).unwrap();
-        SqliteLog::new(db, Tip::START, Arc::default(), Guard::new(())).unwrap()
+        SqliteLog::new(db, Tip::START, Arc::default(), WalWord::default(), Guard::new(())).unwrap()
     }
 
     fn created() -> (tempfile::TempDir, Folder) {
@@ -275,9 +293,11 @@ mod tests {
     fn a_log_without_its_checkpointer_is_bounded_by_its_writer() {
         let (path, folder) = created();
         let db = Db::open(&folder, DbFile::Log, Access::Write(Durability::Process)).unwrap();
-        let mut log = SqliteLog::new(db, Tip::START, Arc::default(), Guard::new(())).unwrap();
+        let mut log = SqliteLog::new(db, Tip::START, Arc::default(), WalWord::default(), Guard::new(())).unwrap();
         let mut body = antiphon_history::SegmentBody::default();
-        body.payloads.push((Digest::START, vec![7; 2_000_000].into()));
+        let mut noise = vec![0; 2_000_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        body.payloads.push((Digest::START, noise.into()));
         let body = body.to_bytes();
         for _ in 0..80 {
             let tip = log.tip();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  log.db       segment(id, at_ms, digest, body): one row per commit, the truth
-//!  archive.db   run, history, payload, tally, ledger, meta: derived, up to the watermark
+//!  archive.db   run, name, block, history, payload, tally, ledger, meta: derived, up to the watermark
 //!  head         the anchor: where both stood, one line of text
 //!  lock         held by the one engine that writes here
 //!  ballast      1 MiB that is given up when the volume is full
@@ -16,11 +16,15 @@ mod archive;
 mod checkpoint;
 mod db;
 mod folder;
+mod history;
+mod ledger;
 mod lock;
 mod log;
+mod names;
 mod open;
 mod pragma;
 mod reader;
+mod recent;
 mod row;
 mod schema;
 mod snapshot;

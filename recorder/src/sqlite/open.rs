@@ -2,18 +2,16 @@
 
 use super::anchor::{self, Anchored, Standing};
 use super::archive::SqliteArchive;
-use super::checkpoint::SqliteCheckpoint;
-use super::db::{Access, Db, DbFile, digest, int};
+use super::checkpoint::{SqliteCheckpoint, WalWord};
+use super::db::{Access, Db, DbFile};
 use super::folder::Folder;
 use super::lock::Lock;
 use super::log::{self, SqliteLog};
 use super::reader::SqliteReader;
 use super::schema::{self, Found};
 use super::space::SqliteSpace;
-use super::{Options, pragma};
+use super::{Options, ledger, pragma};
 use crate::{Archive, Durability, Error, Guard, Space, Store, Tip, Watermark};
-use antiphon_history::Digest;
-use rusqlite::OptionalExtension;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -53,8 +51,11 @@ pub fn open(folder: &Path, options: &Options) -> Result<Store, Error> {
         anchor::replace(&folder, Anchored::of(id, tip, watermark))?;
     }
 
+    // Everything was looked at and is sound: from here on the store may be changed.
+    [&log, &archive].into_iter().try_for_each(schema::upgrade)?;
     let archived = Arc::new(AtomicU64::new(0));
-    let mut archive = SqliteArchive::new(archive, Arc::clone(&archived), guard.clone())?;
+    let (of_log, of_archive) = (WalWord::default(), WalWord::default());
+    let mut archive = SqliteArchive::new(archive, Arc::clone(&archived), of_archive.clone(), guard.clone())?;
     log::walk_tail(&log, watermark.tip(), &mut |portion| archive.fold(portion).map(|_| ()))?;
     let now = Anchored::of(id, tip, archive.watermark());
     if anchored != Some(now) {
@@ -64,16 +65,18 @@ pub fn open(folder: &Path, options: &Options) -> Result<Store, Error> {
         SqliteSpace { folder: folder.clone(), min_free_bytes: options.min_free_bytes, _guard: guard.clone() };
     // A volume too full for a ballast must not keep us from opening: opening is how it gets emptied.
     let _ = space.restore_ballast();
-    let databases =
-        [Db::open(&folder, DbFile::Log, Access::Checkpoint)?, Db::open(&folder, DbFile::Archive, Access::Checkpoint)?];
+    let databases = [
+        (Db::open(&folder, DbFile::Log, Access::Checkpoint)?, of_log.clone()),
+        (Db::open(&folder, DbFile::Archive, Access::Checkpoint)?, of_archive),
+    ];
     Ok(Store {
         id,
-        reader: Box::new(SqliteReader::new(Db::open(&folder, DbFile::Archive, Access::Read)?)),
-        log: Box::new(SqliteLog::new(log, tip, archived, guard.clone())?),
+        reader: Box::new(SqliteReader::new(Db::open(&folder, DbFile::Archive, Access::Read)?)?),
+        log: Box::new(SqliteLog::new(log, tip, archived, of_log, guard.clone())?),
         archive: Box::new(archive),
         anchor: Box::new(anchor::SqliteAnchor { folder, store: id, _guard: guard.clone() }),
         space: Box::new(space),
-        checkpoint: Box::new(SqliteCheckpoint { databases, _guard: guard.clone() }),
+        checkpoint: Box::new(SqliteCheckpoint::new(databases, guard.clone())),
         guard,
     })
 }
@@ -135,7 +138,7 @@ fn check_anchor(
     options: &Options,
 ) -> Result<Option<Anchored>, Error> {
     let segment_digest = |segment| log::digest_of(log, segment);
-    let ledger_digest = |batch| ledger_digest(archive, batch);
+    let ledger_digest = |batch| ledger::digest_of(archive, batch);
     let standing = Standing { store, tip, watermark, segment_digest: &segment_digest, ledger_digest: &ledger_digest };
     match judge_found(folder, anchored, &standing) {
         // The old anchor says nothing about what goes on from here.
@@ -154,11 +157,4 @@ pub(super) fn judge_found(folder: &Folder, anchored: Option<Anchored>, standing:
             Err(Error::AnchorUnusable { path: folder.file("head"), problem })
         }
     }
-}
-
-/// The digest of a ledger row.
-pub(super) fn ledger_digest(archive: &Db, batch: u64) -> Result<Option<Digest>, Error> {
-    let failed = archive.failed("reading the ledger");
-    let mut statement = archive.conn.prepare_cached("SELECT digest FROM ledger WHERE batch = ?1").map_err(&failed)?;
-    statement.query_row([int(batch)?], |row| digest(row, 0)).optional().map_err(&failed)
 }

@@ -25,8 +25,7 @@ const fn kept(name: &'static str, expect: &'static str) -> Setting {
 }
 
 /// What lies in the file since it was created.
-const IN_FILE: [Setting; 4] =
-    [kept("journal_mode", "wal"), kept("auto_vacuum", "0"), kept("encoding", "UTF-8"), kept("page_size", "4096")];
+const IN_FILE: [Setting; 3] = [kept("journal_mode", "wal"), kept("auto_vacuum", "0"), kept("encoding", "UTF-8")];
 
 const EVERYWHERE: [Setting; 8] = [
     made("trusted_schema", "PRAGMA trusted_schema = OFF", "0"),
@@ -52,8 +51,8 @@ const FULL: [Setting; 3] = [
 
 const NORMAL: [Setting; 1] = [made("synchronous", "PRAGMA synchronous = NORMAL", "1")];
 
-/// 16 MiB: the index over a million workflow ids stays in memory, so that folding new runs does not read it again.
-const ARCHIVE_WRITER: [Setting; 1] = [made("cache_size", "PRAGMA cache_size = -16384", "-16384")];
+/// 4 MiB: a batch adds at the ends of its tables and comes back to the rows of runs that go on.
+const ARCHIVE_WRITER: [Setting; 1] = [made("cache_size", "PRAGMA cache_size = -4096", "-4096")];
 
 const READER: [Setting; 1] = [made("query_only", "PRAGMA query_only = ON", "1")];
 
@@ -95,6 +94,13 @@ fn require(db: &Db, settings: &[Setting]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The page size of a file, in bytes.
+pub(super) fn page_bytes(db: &Db) -> Result<u64, Error> {
+    let failed = db.failed("reading a setting");
+    let mut statement = db.conn.prepare_cached("PRAGMA page_size").map_err(&failed)?;
+    statement.query_row([], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned).map_err(&failed)
 }
 
 /// A pragma's value as text; "nothing" if SQLite does not know it.

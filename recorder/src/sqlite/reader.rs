@@ -1,7 +1,9 @@
 use super::db::{Db, int, uint};
+use super::history::Blocks;
+use super::names::{self, Names};
 use super::row;
+use super::schema::{self, Format};
 use crate::overlay::check_history;
-use crate::pack::Packed;
 use crate::{Error, Filter, Reader};
 use antiphon_history::{
     Bytes, CatalogueRow, Digest, HistoryFile, RunId, RunKey, RunStatus, Timestamp, WorkflowKey, payload_digest,
@@ -12,13 +14,16 @@ use std::collections::BTreeMap;
 /// Reads the archive through a connection of its own. If that is inside a transaction, everything is of one picture.
 pub(super) struct SqliteReader {
     db: Db,
+    format: Format,
+    names: Names,
+    /// SQLite's count of what others have committed, when the names were read.
+    names_at: Option<i64>,
+    blocks: Blocks,
 }
 
 /// What stands beside a row so that it can be found; all of it follows from the row.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Columns {
-    pub(super) fingerprint: i64,
-    pub(super) run_id: [u8; 16],
     pub(super) status: i64,
     pub(super) due_ms: Option<i64>,
     pub(super) needs_loading: i64,
@@ -27,9 +32,6 @@ pub(super) struct Columns {
 impl Columns {
     pub(super) fn of(row: &CatalogueRow) -> Columns {
         Columns {
-            // All 64 bits matter and the sign means nothing.
-            fingerprint: row.workflow.fingerprint().cast_signed(),
-            run_id: row.run_id.0,
             status: row.status.code(),
             due_ms: row.due().map(|due| due.0),
             needs_loading: i64::from(row.needs_loading()),
@@ -38,8 +40,38 @@ impl Columns {
 }
 
 impl SqliteReader {
-    pub(super) fn new(db: Db) -> SqliteReader {
-        SqliteReader { db }
+    pub(super) fn new(db: Db) -> Result<SqliteReader, Error> {
+        let format = schema::format(&db)?;
+        Ok(SqliteReader { db, format, names: Names::default(), names_at: None, blocks: Blocks::default() })
+    }
+
+    /// Reads the names of runs that were archived since it was last called.
+    fn refresh_names(&mut self) -> Result<(), Error> {
+        let Self { db, format, names, names_at, .. } = self;
+        let failed = db.failed("looking for changes");
+        let mut statement = db.conn.prepare_cached("PRAGMA data_version").map_err(&failed)?;
+        let at = statement.query_row([], |row| row.get(0)).map_err(&failed)?;
+        if *names_at != Some(at) {
+            db.read(|_| names.refresh(db, *format))?;
+            *names_at = Some(at);
+        }
+        Ok(())
+    }
+
+    /// The newest run of a workflow id whose fingerprint others have too: nothing that is met by chance.
+    fn find_among(&self, workflow: &WorkflowKey) -> Result<Option<CatalogueRow>, Error> {
+        let mut runs = Vec::new();
+        names::visit(&self.db, self.format, RunKey(0), &mut |run, name| {
+            runs.extend((name.fingerprint == workflow.fingerprint()).then_some(run));
+            Ok(())
+        })?;
+        for run in runs.into_iter().rev() {
+            let found = row(&self.db, self.format, run)?.map(|(row, _)| row);
+            if found.as_ref().is_some_and(|row| row.workflow == *workflow) {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// Walks rows of (key, row) until `visit` says that it has enough.
@@ -95,39 +127,43 @@ impl SqliteReader {
 
 impl Reader for SqliteReader {
     fn find(&mut self, workflow: &WorkflowKey) -> Result<Option<CatalogueRow>, Error> {
-        let sql = "SELECT key, row FROM run WHERE fingerprint = ?1 ORDER BY key DESC";
-        let mut found = None;
-        self.visit_rows(sql, [workflow.fingerprint().cast_signed()], &mut |row| {
-            // Another workflow id may have the same fingerprint.
-            if row.workflow == *workflow {
-                found = Some(row);
-            }
-            found.is_none()
-        })?;
-        Ok(found)
+        self.refresh_names()?;
+        let Some(run) = self.names.newest(workflow.fingerprint()) else { return Ok(None) };
+        match row(&self.db, self.format, run)? {
+            Some((row, _)) if row.workflow == *workflow => Ok(Some(row)),
+            Some(_) => self.find_among(workflow),
+            None => Err(Error::damaged_run(run, "it is named but has no catalogue row")),
+        }
     }
 
     fn row(&mut self, run: RunKey) -> Result<Option<CatalogueRow>, Error> {
-        row(&self.db, run)
+        Ok(row(&self.db, self.format, run)?.map(|(row, _)| row))
     }
 
     fn row_by_id(&mut self, run: RunId) -> Result<Option<CatalogueRow>, Error> {
-        let mut found = None;
-        self.visit_rows("SELECT key, row FROM run WHERE run_id = ?1", [&run.0[..]], &mut |row| {
-            found = Some(row);
-            false
+        let mut runs = Vec::new();
+        names::visit(&self.db, self.format, RunKey(0), &mut |key, name| {
+            runs.extend((name.id_end == names::id_end(run)).then_some(key));
+            Ok(())
         })?;
-        Ok(found.filter(|row| row.run_id == run))
+        for key in runs {
+            let found = row(&self.db, self.format, key)?.map(|(row, _)| row);
+            if found.as_ref().is_some_and(|row| row.run_id == run) {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     fn history(&mut self, run: RunKey) -> Result<Option<HistoryFile>, Error> {
-        self.db.read(|_| {
-            let Some(row) = row(&self.db, run)? else { return Ok(None) };
+        let Self { db, format, blocks, .. } = self;
+        db.read(|_| {
+            let Some((row, last)) = row(db, *format, run)? else { return Ok(None) };
             let mut history = HistoryFile::default();
-            for (_, packed) in parts(&self.db, run)? {
+            for packed in blocks.history(db, run, last)? {
                 history.records.extend(packed.records().map(Bytes::from));
                 for &digest in packed.payloads() {
-                    let bytes = payload(&self.db, digest)?;
+                    let bytes = payload(db, digest)?;
                     let missing = || Error::damaged_run(run, format!("payload {digest:?} is missing"));
                     history.payloads.insert(digest, bytes.ok_or_else(missing)?);
                 }
@@ -199,10 +235,13 @@ impl Reader for SqliteReader {
         self.due(sql, after, limit)
     }
 
-    fn fingerprints(&mut self) -> Result<Vec<u64>, Error> {
-        // The index alone has all of it, at a tenth of the table's bytes.
-        let sql = "SELECT fingerprint FROM run INDEXED BY run_fingerprint";
-        self.values("reading workflow ids", sql, [], |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))
+    fn visit_fingerprints(&mut self, visit: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        // Whoever asks for all will look for some: better now, at the opening, than while somebody waits for an answer.
+        self.refresh_names()?;
+        names::visit(&self.db, self.format, RunKey(0), &mut |_, name| {
+            visit(name.fingerprint);
+            Ok(())
+        })
     }
 
     fn last_run_key(&mut self) -> Result<u64, Error> {
@@ -212,32 +251,17 @@ impl Reader for SqliteReader {
     }
 }
 
-/// A run's row.
-pub(super) fn row(db: &Db, run: RunKey) -> Result<Option<CatalogueRow>, Error> {
+/// A run's row, and the last block of its history.
+pub(super) fn row(db: &Db, format: Format, run: RunKey) -> Result<Option<(CatalogueRow, u64)>, Error> {
     let failed = db.failed("reading a run");
-    let mut statement = db.conn.prepare_cached("SELECT key, row FROM run WHERE key = ?1").map_err(&failed)?;
-    statement.query_row([int(run.0)?], decoded).optional().map_err(&failed)?.transpose()
-}
-
-/// The parts of a run's history in order, each with the run's tip after it.
-pub(super) fn parts(db: &Db, run: RunKey) -> Result<Vec<(Digest, Packed)>, Error> {
-    let failed = db.failed("reading a history");
-    let sql = "SELECT part, digest, body FROM history WHERE run = ?1 ORDER BY part";
+    let sql = match format {
+        Format::Parts => "SELECT key, row, 0 FROM run WHERE key = ?1",
+        Format::Blocks => "SELECT key, row, block FROM run WHERE key = ?1",
+    };
     let mut statement = db.conn.prepare_cached(sql).map_err(&failed)?;
-    let mut rows = statement.query([int(run.0)?]).map_err(&failed)?;
-    let (mut parts, mut next) = (Vec::new(), 1);
-    while let Some(row) = rows.next().map_err(&failed)? {
-        let part = row.get::<_, i64>(0).and_then(uint).map_err(&failed)?;
-        if part != next {
-            return Err(Error::damaged_run(run, format!("records {next} to {} are missing", part - 1)));
-        }
-        let body = row.get_ref(2).map_err(&failed)?.as_blob().map_err(|error| failed(error.into()))?;
-        let packed = Packed::read(body)
-            .map_err(|error| Error::damaged_run(run, format!("records from {part} on cannot be read: {error}")))?;
-        next += packed.count();
-        parts.push((super::db::digest(row, 1).map_err(&failed)?, packed));
-    }
-    Ok(parts)
+    let read = |found: &rusqlite::Row<'_>| Ok((decoded(found)?, uint(found.get(2)?)?));
+    let found = statement.query_row([int(run.0)?], read).optional().map_err(&failed)?;
+    found.map(|(row, block)| Ok((row?, block))).transpose()
 }
 
 /// A payload's bytes, unchecked.

@@ -2,36 +2,35 @@
 
 use super::db::{Access, Db, DbFile, digest, int, uint};
 use super::folder::Folder;
-use super::pragma;
+use super::{names, pragma};
 use crate::{Error, Watermark};
-use antiphon_history::Timestamp;
+use antiphon_history::{RunKey, Timestamp};
 
 /// The format that this version writes and the newest that it reads (`user_version`). A minor grows without it: older
 /// programs can go on with what they know.
-const FORMAT_MAJOR: u32 = 1;
+const FORMAT_MAJOR: u32 = 2;
 const FORMAT_MINOR: u32 = 0;
+
+/// How a file of the store lays out what it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Format {
+    /// 1: segments as they are; each run's new records of each batch as a row of `history`, and an index by fingerprint.
+    Parts,
+    /// 2: segments may be squeezed; new records of all runs in squeezed blocks, names in key order. What `history` has
+    /// from before stays there.
+    Blocks,
+}
 
 const LOG: &str = "
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), store BLOB NOT NULL, format_minor INTEGER NOT NULL);
 CREATE TABLE segment (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, digest BLOB NOT NULL, body BLOB NOT NULL);
 ";
 
-/// Few indexes, since each is paid in every batch: by name (as a fingerprint: 8 bytes instead of up to 511), by run id
-/// (ordered by time, so it grows at its end), and three that hold only the runs that somebody looks for.
-const ARCHIVE: &str = "
+const ARCHIVE_META: &str = "
 CREATE TABLE meta (
     one INTEGER PRIMARY KEY CHECK (one = 1), store BLOB NOT NULL, format_minor INTEGER NOT NULL,
     segment INTEGER NOT NULL, digest BLOB NOT NULL, at_ms INTEGER NOT NULL, ledger BLOB NOT NULL, batches INTEGER NOT NULL
 );
-CREATE TABLE run (
-    key INTEGER PRIMARY KEY, fingerprint INTEGER NOT NULL, run_id BLOB NOT NULL, status INTEGER NOT NULL,
-    due_ms INTEGER, needs_loading INTEGER NOT NULL, row BLOB NOT NULL
-);
-CREATE INDEX run_fingerprint ON run (fingerprint);
-CREATE INDEX run_run_id ON run (run_id);
-CREATE INDEX run_status ON run (status) WHERE status <> 3;
-CREATE INDEX run_due ON run (due_ms) WHERE due_ms IS NOT NULL;
-CREATE INDEX run_needs_loading ON run (needs_loading) WHERE needs_loading = 1;
 CREATE TABLE history (
     run INTEGER NOT NULL, part INTEGER NOT NULL, batch INTEGER NOT NULL, digest BLOB NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (run, part)
@@ -41,6 +40,24 @@ CREATE TABLE tally (
     workflow_type TEXT NOT NULL, status INTEGER NOT NULL, runs INTEGER NOT NULL, PRIMARY KEY (workflow_type, status)
 ) WITHOUT ROWID;
 CREATE TABLE ledger (batch INTEGER PRIMARY KEY, through_segment INTEGER NOT NULL, digest BLOB NOT NULL);
+";
+
+/// What a fold adds to grows at its end, whatever the size of the store. Few indexes, since each is paid in every batch:
+/// three that hold only the runs that somebody looks for.
+const ARCHIVE_RUNS: &str = "
+CREATE TABLE run (
+    key INTEGER PRIMARY KEY, block INTEGER NOT NULL, status INTEGER NOT NULL, due_ms INTEGER,
+    needs_loading INTEGER NOT NULL, row BLOB NOT NULL
+);
+CREATE TABLE name (chunk INTEGER PRIMARY KEY, entries BLOB NOT NULL);
+CREATE TABLE block (
+    id INTEGER PRIMARY KEY, batch INTEGER NOT NULL, through_segment INTEGER NOT NULL, body BLOB NOT NULL
+);
+";
+const ARCHIVE_INDEXES: &str = "
+CREATE INDEX run_status ON run (status) WHERE status <> 3;
+CREATE INDEX run_due ON run (due_ms) WHERE due_ms IS NOT NULL;
+CREATE INDEX run_needs_loading ON run (needs_loading) WHERE needs_loading = 1;
 ";
 
 /// What a file is, as far as it tells.
@@ -89,10 +106,10 @@ pub(super) fn create(folder: &Folder, file: DbFile, store: [u8; 16]) -> Result<(
     db.conn.execute_batch(settings).map_err(&failed)?;
     db.write("creating a database", |conn| {
         let tables = match file {
-            DbFile::Log => LOG,
-            DbFile::Archive => ARCHIVE,
+            DbFile::Log => &[LOG][..],
+            DbFile::Archive => &[ARCHIVE_META, ARCHIVE_RUNS, ARCHIVE_INDEXES],
         };
-        conn.execute_batch(tables).map_err(&failed)?;
+        tables.iter().try_for_each(|tables| conn.execute_batch(tables)).map_err(&failed)?;
         match file {
             DbFile::Log => conn.execute("INSERT INTO meta VALUES (1, ?1, ?2)", (store, FORMAT_MINOR)),
             DbFile::Archive => {
@@ -106,6 +123,46 @@ pub(super) fn create(folder: &Folder, file: DbFile, store: [u8; 16]) -> Result<(
         .map_err(&failed)?;
         // Last, and in the same transaction: a file is ours when it is whole.
         conn.pragma_update(None, "application_id", file.application_id()).map_err(&failed)?;
+        conn.pragma_update(None, "user_version", FORMAT_MAJOR).map_err(&failed)
+    })
+}
+
+/// How a file lays out what it has.
+pub(super) fn format(db: &Db) -> Result<Format, Error> {
+    match pragma::read(db, "user_version")?.as_str() {
+        "1" => Ok(Format::Parts),
+        "2" => Ok(Format::Blocks),
+        other => Err(Error::Setting {
+            what: format!("user_version of {}", db.path.display()),
+            expected: format!("1 or {FORMAT_MAJOR}"),
+            found: other.to_owned(),
+        }),
+    }
+}
+
+/// Brings a file of an older format to the one that this version writes. Rows of runs are copied and their names
+/// collected; segments and parts of histories stay as they are.
+pub(super) fn upgrade(db: &Db) -> Result<(), Error> {
+    if format(db)? == Format::Blocks {
+        return Ok(());
+    }
+    let failed = db.failed("bringing a database to a newer format");
+    db.write("bringing a database to a newer format", |conn| {
+        if db.file == DbFile::Archive {
+            let mut names = Vec::new();
+            names::visit(db, Format::Parts, RunKey(0), &mut |run, name| {
+                names.push((run, name));
+                Ok(())
+            })?;
+            conn.execute_batch("ALTER TABLE run RENAME TO run_before").map_err(&failed)?;
+            conn.execute_batch(ARCHIVE_RUNS).map_err(&failed)?;
+            let sql = "INSERT INTO run (key, block, status, due_ms, needs_loading, row)
+                SELECT key, 0, status, due_ms, needs_loading, row FROM run_before ORDER BY key";
+            conn.execute_batch(sql).map_err(&failed)?;
+            names::add(db, names.into_iter())?;
+            conn.execute_batch("DROP TABLE run_before").map_err(&failed)?;
+            conn.execute_batch(ARCHIVE_INDEXES).map_err(&failed)?;
+        }
         conn.pragma_update(None, "user_version", FORMAT_MAJOR).map_err(&failed)
     })
 }

@@ -22,9 +22,11 @@ pub fn snapshot(folder: &Path) -> Result<Box<dyn Reader>, Error> {
     let folder = Folder::existing(folder)?;
     let (log, archive) = pictures(&folder)?;
     let mut batch = Batch::empty(schema::watermark(&archive)?);
-    let from = batch.watermark.tip();
-    log::walk_tail(&log, from, &mut |portion| batch.extend(portion, &mut |run| reader::row(&archive, run)))?;
-    Ok(Box::new(Overlay::new(Box::new(SqliteReader::new(archive)), batch)))
+    let (from, format) = (batch.watermark.tip(), schema::format(&archive)?);
+    log::walk_tail(&log, from, &mut |portion| {
+        batch.extend(portion, &mut |run| Ok(reader::row(&archive, format, run)?.map(|(row, _)| row)))
+    })?;
+    Ok(Box::new(Overlay::new(Box::new(SqliteReader::new(archive)?), batch)))
 }
 
 /// Pins a picture of each file.

@@ -1,4 +1,4 @@
-//! Records what `fixtures/` lacks: the histories of `histories/v1` and the store of `stores/v1`. Existing files are never
+//! Records what `fixtures/` lacks: the histories of `histories/v1` and the store of `stores/v2`. Existing files are never
 //! touched.
 //!
 //! Run from the root of the repository: `cargo run -p antiphon-replay-tests --bin record-fixtures`.
@@ -12,7 +12,7 @@ use std::path::Path;
 async fn main() -> Result<(), Box<dyn Error>> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
     histories(&fixtures.join("histories/v1"))?;
-    store(&fixtures.join("stores/v1")).await
+    store(&fixtures.join("stores/v2")).await
 }
 
 fn histories(folder: &Path) -> std::io::Result<()> {

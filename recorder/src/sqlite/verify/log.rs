@@ -1,7 +1,7 @@
 use super::{Problem, VerifyReport};
 use crate::fold::Batch;
 use crate::sqlite::db::Db;
-use crate::sqlite::{log, reader};
+use crate::sqlite::{log, reader, schema};
 use crate::{Error, Tip};
 use antiphon_history::{Segment, SegmentBody};
 
@@ -73,7 +73,9 @@ fn check_body(segment: &Segment, report: &mut VerifyReport) {
 
 /// Folds one segment more. After the first that does not fold the later ones would only repeat its complaint.
 fn fold(mut batch: Batch, segment: &Segment, archive: &Db, report: &mut VerifyReport) -> Result<Option<Batch>, Error> {
-    let folded = batch.extend(std::slice::from_ref(segment), &mut |run| reader::row(archive, run));
+    let format = schema::format(archive)?;
+    let folded = batch
+        .extend(std::slice::from_ref(segment), &mut |run| Ok(reader::row(archive, format, run)?.map(|(row, _)| row)));
     match folded {
         Ok(()) => {
             // Only rows are needed further on; records of a long tail would fill the memory.

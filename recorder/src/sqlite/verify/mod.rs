@@ -3,10 +3,11 @@
 //! ```text
 //!  head ──▶ log: chain, bodies ──▶ fold above the watermark
 //!                    │
-//!  archive: runs (row = refold of the history, chain, columns), payloads, tally, ledger ──▶ anchor
+//!  archive: rows, names ──▶ histories (chain, row = refold) and ledger ──▶ payloads, tally ──▶ anchor
 //! ```
 
 mod archive;
+mod histories;
 mod ledger;
 mod log;
 mod runs;
@@ -14,10 +15,12 @@ mod runs;
 use super::anchor::{self, Standing};
 use super::db::Db;
 use super::folder::Folder;
-use super::open::{judge_found, ledger_digest};
-use super::{pragma, schema, snapshot};
+use super::open::judge_found;
+use super::schema::{self, Format};
+use super::{pragma, snapshot};
 use crate::{Error, ErrorKind, Tip, Watermark};
 use antiphon_history::{Digest, RunKey, RunStatus};
+use ledger::Ledger;
 use std::path::Path;
 
 /// What was looked at and what was found.
@@ -127,6 +130,14 @@ pub enum Problem {
         /// What the store says.
         kept: i64,
     },
+    /// A block of histories that cannot be read, or is missing.
+    #[error("block {block} of the archive: {problem}")]
+    Block {
+        /// The block.
+        block: u64,
+        /// What is wrong.
+        problem: String,
+    },
     /// A batch that the ledger does not vouch for.
     #[error("batch {batch} of the archive: {problem}")]
     Ledger {
@@ -185,16 +196,28 @@ pub fn verify(folder: &Path) -> Result<VerifyReport, Error> {
     }
     let checked = log::check(&log, &archive, &mut report);
     report.note("the log", checked)?;
-    let checked = runs::check(&archive, &mut report);
+    let checked = check_histories(&archive, &mut report);
     report.note("a run", checked)?;
     let checked = archive::check_payloads(&archive, &mut report);
     report.note("a payload", checked)?;
     let checked = archive::check_tally(&archive, &mut report);
     report.note("the counts of runs", checked)?;
-    let checked = ledger::check(&archive, &mut report);
-    report.note("the ledger", checked)?;
     check_anchor(&folder, anchored, (&log, &archive), &mut report)?;
     Ok(report)
+}
+
+/// Rows, then all records, then what no record told of.
+fn check_histories(archive: &Db, report: &mut VerifyReport) -> Result<(), Error> {
+    let format = schema::format(archive)?;
+    let mut histories = runs::check(archive, format, report)?;
+    histories.check_parts(archive, report)?;
+    let mut ledger = Ledger::check_parts(archive, report)?;
+    if format == Format::Blocks {
+        histories.check_blocks(archive, &mut ledger, report)?;
+    }
+    ledger.finish(report);
+    histories.finish(report);
+    Ok(())
 }
 
 impl VerifyReport {
@@ -236,7 +259,7 @@ fn check_anchor(
     report: &mut VerifyReport,
 ) -> Result<(), Error> {
     let segment_digest = |segment| super::log::digest_of(log, segment);
-    let ledger_digest = |batch| ledger_digest(archive, batch);
+    let ledger_digest = |batch| super::ledger::digest_of(archive, batch);
     let standing = Standing {
         store: report.store,
         tip: report.tip,

@@ -1,126 +1,71 @@
+use super::histories::{Histories, Place};
 use super::{Problem, VerifyReport};
 use crate::Error;
-use crate::fold::stored_payloads;
 use crate::sqlite::db::{Db, uint};
-use crate::sqlite::reader::{self, Columns};
+use crate::sqlite::names::{self, Name};
+use crate::sqlite::reader::Columns;
 use crate::sqlite::row;
-use antiphon_history::{CatalogueRow, Digest, Record, RunKey};
-use std::collections::BTreeSet;
+use crate::sqlite::schema::Format;
+use antiphon_history::{CatalogueRow, RunKey};
 
-/// Checks every run of the archive, and that no history is left without its run.
-pub(super) fn check(archive: &Db, report: &mut VerifyReport) -> Result<(), Error> {
+/// Checks every run's row and what it is found by, and returns where each run's history must end. 24 bytes for each run
+/// in memory.
+pub(super) fn check(archive: &Db, format: Format, report: &mut VerifyReport) -> Result<Histories, Error> {
+    let mut names = Vec::new();
+    names::visit(archive, format, RunKey(0), &mut |run, name| {
+        names.push((run, name));
+        Ok(())
+    })?;
+    let mut names = names.into_iter().peekable();
+    let mut places = Vec::new();
     let failed = archive.failed("reading the runs");
-    let sql = "SELECT key, row, fingerprint, run_id, status, due_ms, needs_loading FROM run ORDER BY key";
+    let sql = match format {
+        Format::Parts => "SELECT key, row, status, due_ms, needs_loading, 0 FROM run ORDER BY key",
+        Format::Blocks => "SELECT key, row, status, due_ms, needs_loading, block FROM run ORDER BY key",
+    };
     let mut statement = archive.conn.prepare(sql).map_err(&failed)?;
     let mut rows = statement.query([]).map_err(&failed)?;
     while let Some(found) = rows.next().map_err(&failed)? {
         report.runs += 1;
         let run = RunKey(found.get::<_, i64>(0).and_then(uint).map_err(&failed)?);
-        let kept = match found.get_ref(1).map_err(&failed)?.as_blob() {
-            Ok(bytes) => row::decode(run, bytes),
-            Err(error) => Err(Error::damaged_run(run, error.to_string())),
-        };
-        let kept = match kept {
-            Ok(row) => Some(row),
-            Err(Error::ArchiveDamaged { problem, .. }) => {
-                report.problems.push(Problem::Row { run, problem });
-                None
-            }
-            Err(error) => return Err(error),
-        };
-        if let Some(row) = &kept
-            && columns(found).ok() != Some(Columns::of(row))
+        let block = found.get::<_, i64>(5).and_then(uint).map_err(&failed)?;
+        while let Some((nobody, _)) = names.next_if(|(named, _)| *named < run) {
+            report.problems.push(nameless(nobody));
+        }
+        let named = names.next_if(|(named, _)| *named == run).map(|(_, name)| name);
+        if let Some(kept) = kept_row(run, found, report)?
+            && (columns(found).ok(), named) != (Some(Columns::of(&kept)), Some(Name::of(&kept)))
         {
             let problem = "is not found by what it says".to_owned();
             report.problems.push(Problem::Row { run, problem });
         }
-        check_run(archive, run, kept, report)?;
+        places.push(Place::new(run, block));
     }
-    check_orphans(archive, report)
+    report.problems.extend(names.map(|(nobody, _)| nameless(nobody)));
+    Ok(Histories::new(places))
+}
+
+fn nameless(run: RunKey) -> Problem {
+    Problem::Row { run, problem: "is missing, though the run has a name".to_owned() }
+}
+
+/// Decodes (key, row, …); an unreadable row is reported.
+fn kept_row(run: RunKey, found: &rusqlite::Row<'_>, report: &mut VerifyReport) -> Result<Option<CatalogueRow>, Error> {
+    let kept = match found.get_ref_unwrap(1).as_blob() {
+        Ok(bytes) => row::decode(run, bytes),
+        Err(error) => Err(Error::damaged_run(run, error.to_string())),
+    };
+    match kept {
+        Ok(row) => Ok(Some(row)),
+        Err(Error::ArchiveDamaged { problem, .. }) => {
+            let problem = problem.trim_start_matches("its catalogue row ").to_owned();
+            report.problems.push(Problem::Row { run, problem });
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn columns(row: &rusqlite::Row<'_>) -> Result<Columns, rusqlite::Error> {
-    Ok(Columns {
-        fingerprint: row.get(2)?,
-        run_id: row.get(3)?,
-        status: row.get(4)?,
-        due_ms: row.get(5)?,
-        needs_loading: row.get(6)?,
-    })
-}
-
-fn check_run(archive: &Db, run: RunKey, kept: Option<CatalogueRow>, report: &mut VerifyReport) -> Result<(), Error> {
-    let wrong = |problem: String, report: &mut VerifyReport| report.problems.push(Problem::Records { run, problem });
-    let parts = match reader::parts(archive, run) {
-        Ok(parts) => parts,
-        Err(Error::ArchiveDamaged { problem, .. }) => {
-            wrong(problem, report);
-            return Ok(());
-        }
-        Err(error) => return Err(error),
-    };
-    let mut folded: Option<CatalogueRow> = None;
-    let mut number = 0;
-    for (digest, packed) in parts {
-        let mut named = BTreeSet::new();
-        for bytes in packed.records() {
-            number += 1;
-            report.records += 1;
-            let record = match Record::read(bytes) {
-                Ok(record) if record.run == run => record,
-                Ok(record) => {
-                    wrong(format!("record {number} is of run {}", record.run.0), report);
-                    return Ok(());
-                }
-                Err(error) => {
-                    wrong(format!("record {number} cannot be read: {error}"), report);
-                    return Ok(());
-                }
-            };
-            named.extend(stored_payloads(&record));
-            let next = match folded.take() {
-                Some(mut row) => row.apply(&record, bytes).map(|()| row),
-                None => CatalogueRow::begin(&record, bytes),
-            };
-            match next {
-                Ok(row) => folded = Some(row),
-                Err(error) => {
-                    wrong(format!("record {number} does not fold: {error}"), report);
-                    return Ok(());
-                }
-            }
-        }
-        if folded.as_ref().map(|row| row.tip) != Some(digest) {
-            wrong(format!("its chain breaks before record {}", number + 1), report);
-            return Ok(());
-        }
-        if named != packed.payloads().iter().copied().collect::<BTreeSet<Digest>>() {
-            wrong(format!("the payloads named before record {} are not those listed", number + 1), report);
-        }
-        for digest in named {
-            if reader::payload(archive, digest)?.is_none() {
-                report.problems.push(Problem::PayloadMissing { run, digest });
-            }
-        }
-    }
-    match (kept, folded) {
-        (Some(kept), Some(folded)) if kept != folded => {
-            report.problems.push(Problem::Row { run, problem: "is not what its records fold to".to_owned() });
-        }
-        (_, None) => wrong("it has no records".to_owned(), report),
-        _ => {}
-    }
-    Ok(())
-}
-
-fn check_orphans(archive: &Db, report: &mut VerifyReport) -> Result<(), Error> {
-    let failed = archive.failed("looking for records without a run");
-    let sql = "SELECT DISTINCT run FROM history WHERE run NOT IN (SELECT key FROM run)";
-    let mut statement = archive.conn.prepare(sql).map_err(&failed)?;
-    let mut rows = statement.query([]).map_err(&failed)?;
-    while let Some(row) = rows.next().map_err(&failed)? {
-        let run = RunKey(row.get::<_, i64>(0).and_then(uint).map_err(&failed)?);
-        report.problems.push(Problem::Records { run, problem: "it has records but no row".to_owned() });
-    }
-    Ok(())
+    Ok(Columns { status: row.get(2)?, due_ms: row.get(3)?, needs_loading: row.get(4)? })
 }
