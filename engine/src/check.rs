@@ -74,7 +74,7 @@ impl Partition {
             0 => {}
             count => return Err(Broken::Anomalies { count }),
         }
-        let held_bytes: usize = self.runs.values().map(|run| run.state.held_bytes()).sum();
+        let held_bytes: usize = self.runs.values().filter(|run| !run.resting).map(|run| run.state.held_bytes()).sum();
         if held_bytes != self.stats().held_bytes {
             return Err(Broken::Miscounted { held_bytes, counted: self.stats().held_bytes });
         }

@@ -11,7 +11,7 @@ pub struct Config {
     /// Most such runs kept in memory. Above it those that have waited longest are let go of without regard to
     /// `evict_after_ms`.
     pub waiting_runs_max: usize,
-    /// About how many bytes the runs in memory may hold together: themselves, their inputs, their open activities with
+    /// About how many bytes the runs with open activities may hold together: themselves, their inputs, the activities and
     /// their arguments. Above it no run is started; those under way go on.
     pub held_bytes_max: usize,
     /// A batch that has grown to this many bytes is closed before further input is taken.

@@ -153,7 +153,7 @@ pub enum RequestError {
         /// The run that was meant.
         expected: RunId,
     },
-    /// A0026. The runs in memory hold as much as they may. Starts are taken again when some have ended.
+    /// A0026. The runs with open activities hold as much as they may. Starts are taken again when some have ended.
     #[error("{runs} runs are under way, which is as much as is kept in memory: try again after a pause [A0026]")]
     Overloaded {
         /// How many are in memory.

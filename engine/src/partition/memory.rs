@@ -113,13 +113,17 @@ impl Core {
         }
     }
 
-    /// Notes a run that may leave memory once the archive has all of it.
+    /// Notes a run that may leave memory once the archive has all of it. From then on it is not counted in what is held: how
+    /// much may wait for the archive has a bound of its own.
     pub(super) fn rest(&mut self, run: &mut Run) {
         let entry = (run.last_segment, run.state.key);
         if run.state.status.is_closed() {
             run.resting = self.closed.insert(entry);
         } else if run.state.is_parked() {
             run.resting = self.parked.insert(entry);
+        }
+        if run.resting {
+            self.count_bytes(run, 0);
         }
     }
 

@@ -57,7 +57,7 @@ pub(crate) struct Core {
     parked: BTreeSet<(u64, RunKey)>,
     /// The archive holds all segments up to this one.
     archived: u64,
-    /// About what the runs in memory hold.
+    /// About what the runs with open activities hold.
     held_bytes: usize,
     /// The earliest timer of the runs that were let go of since somebody asked.
     left_due: Option<Timestamp>,
@@ -76,7 +76,7 @@ pub(crate) enum Due {
 pub struct Stats {
     /// Runs in memory now.
     pub live_runs: usize,
-    /// About how many bytes they hold.
+    /// About how many bytes those with open activities hold.
     pub held_bytes: usize,
     /// Attempts that wait for a worker now.
     pub waiting: usize,
