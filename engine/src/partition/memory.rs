@@ -118,13 +118,14 @@ impl Core {
     pub(super) fn rest(&mut self, run: &mut Run) {
         let entry = (run.last_segment, run.state.key);
         if run.state.status.is_closed() {
-            run.resting = self.closed.insert(entry);
+            self.closed.insert(entry);
         } else if run.state.is_parked() {
-            run.resting = self.parked.insert(entry);
+            self.parked.insert(entry);
+        } else {
+            return;
         }
-        if run.resting {
-            self.count_bytes(run, 0);
-        }
+        run.resting = true;
+        self.count_bytes(run, 0);
     }
 
     /// Takes a run off the notes: something is being recorded for it.
