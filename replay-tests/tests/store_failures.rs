@@ -123,7 +123,7 @@ impl Bed {
                 Err(error) => {
                     assert!(error.retryable(), "{error}");
                     refused += 1;
-                    assert!(refused < 100_000, "the engine never came back: {error}");
+                    assert!(refused < 20_000_000, "the engine never came back: {error}");
                     tokio::task::yield_now().await;
                 }
             }
@@ -179,7 +179,7 @@ async fn a_nearly_full_volume_refuses_new_runs_and_goes_on_by_itself() {
             Err(error) => break error,
             Ok(_) => looks += 1,
         }
-        assert!(looks < 100_000, "the engine never noticed");
+        assert!(looks < 20_000_000, "the engine never noticed");
         tokio::task::yield_now().await;
     };
     assert!(matches!(full, Error::DiskFull) && full.retryable(), "{full}");
