@@ -11,10 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Most bytes of segments folded in one transaction: bounds its length. A larger segment is folded alone.
-pub(crate) const FOLD_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const FOLD_BYTES: usize = 3 * 1024 * 1024;
 
 /// Above this many bytes commits wait for the archive, however few segments they are: a bound on memory.
-const BACKLOG_BYTES: usize = FOLD_BYTES;
+const BACKLOG_BYTES: usize = FOLD_BYTES + FOLD_BYTES / 2;
 
 /// The keeper has ended, so nothing may be made durable any more.
 #[derive(Debug)]
