@@ -79,7 +79,7 @@ pub(crate) async fn nap(ctx: WorkflowContext<'_>, ms: u64) -> antiphon::Result<(
     Ok(())
 }
 
-/// The moments at which [`mark`] ran, for workflows whose steps are to be timed from outside of the engine.
+/// The moments at which the activity `mark` ran, for workflows whose steps are to be timed from outside of the engine.
 #[derive(Clone, Default)]
 pub(crate) struct Marks(Arc<Mutex<Vec<Instant>>>);
 
