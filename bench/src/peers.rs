@@ -47,6 +47,9 @@ pub(crate) struct PeerOptions {
     /// Append each figure of each round to this file, one JSON line each, with machine, commit and settings.
     #[arg(long)]
     results: Option<PathBuf>,
+    /// Run nothing; print the tables of a file of results again.
+    #[arg(long, value_name = "RESULTS")]
+    show: Option<PathBuf>,
     /// Seconds after which a figure of a peer ends with what has completed by then.
     #[arg(long, default_value_t = 60)]
     cap_s: u64,
@@ -59,6 +62,10 @@ const WORKLOADS: [&str; 6] = ["w1", "w2", "w3", "w4", "w5", "w6"];
 
 /// Runs everything and prints the tables. A peer that is not there, or a part that fails, is named; the rest goes on.
 pub(crate) fn run(options: &PeerOptions) -> Result<(), Box<dyn Error>> {
+    if let Some(file) = &options.show {
+        Report::read(file)?.print();
+        return Ok(());
+    }
     if let Some(unknown) = options.only.iter().find(|name| !WORKLOADS.contains(&name.as_str())) {
         return Err(format!("there is no workload {unknown:?}; there are {}", WORKLOADS.join(", ")).into());
     }
@@ -69,18 +76,14 @@ pub(crate) fn run(options: &PeerOptions) -> Result<(), Box<dyn Error>> {
     // PostgreSQL refuses to run as root; the user that it runs as must be able to pass through.
     std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711))?;
     let servers = Servers::find(&options.peers, scratch.path());
-    let engines: Vec<Engine> = options
-        .peers
-        .iter()
-        .filter_map(|peer| match Engine::find(*peer, &servers) {
-            Ok(engine) => Some(engine),
-            Err(missing) => {
-                eprintln!("bench: {peer} is left out: {missing}");
-                None
-            }
-        })
-        .collect();
-    let report = Report::new(options.results.clone());
+    let mut report = Report::new(options.results.clone());
+    let mut engines = Vec::new();
+    for peer in &options.peers {
+        match Engine::find(*peer, &servers) {
+            Ok(engine) => engines.push(engine),
+            Err(missing) => report.miss(format!("{peer} is left out: {missing}")),
+        }
+    }
     let mut run = Run { options, scratch: scratch.path(), server: servers.postgres_pid(), report };
     println!("{}", run.setting().headline());
     for round in 1..=options.rounds.max(1) {
@@ -138,7 +141,7 @@ impl Run<'_> {
                     self.report.keep(Figure { engine, round, about, row, note, others }, &setting)?;
                 }
             }
-            Err(error) => eprintln!("bench: {engine} {workload} gave no figures: {error}"),
+            Err(error) => self.report.miss(format!("{engine} {workload} gave no figures in round {round}: {error}")),
         }
         Ok(())
     }

@@ -212,8 +212,9 @@ impl Engine {
         let mut second = self.drive(stand, "w5-finish", folder, cap, false)?;
         let (mut row, note) = second.until(2 * cap, told_row)?;
         let seconds = restarted.elapsed().as_secs_f64();
-        row.seconds = Some(seconds);
-        row.over_ideal_s = Some(seconds - ideal.as_secs_f64());
+        // What did not come to its end has no time.
+        row.seconds = (row.lost == Some(0)).then_some(seconds);
+        row.over_ideal_s = row.seconds.map(|seconds| seconds - ideal.as_secs_f64());
         Ok(Part { about: Some(about), rows: vec![(row, note)] })
     }
 }

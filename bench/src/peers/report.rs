@@ -4,14 +4,14 @@ use super::noise::QUIET;
 use crate::measure::{Row, medians};
 use crate::results::Setting;
 use crate::table::number;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One figure of one engine in one round.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Figure {
     pub(super) engine: String,
     /// From 1.
@@ -20,7 +20,7 @@ pub(super) struct Figure {
     pub(super) about: Option<String>,
     pub(super) row: Row,
     /// What to know when reading it.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) note: String,
     /// The share of the machine that others used during the part.
     pub(super) others: Option<f64>,
@@ -38,6 +38,8 @@ struct Line<'a> {
 pub(super) struct Report {
     results: Option<PathBuf>,
     figures: Vec<Figure>,
+    /// What is not there, and why.
+    missed: Vec<String>,
 }
 
 /// What is printed of one engine on one workload.
@@ -97,7 +99,15 @@ const US: &str = "antiphon";
 
 impl Report {
     pub(super) fn new(results: Option<PathBuf>) -> Report {
-        Report { results, figures: Vec::new() }
+        Report { results, figures: Vec::new(), missed: Vec::new() }
+    }
+
+    /// The figures of a file of results.
+    pub(super) fn read(file: &Path) -> Result<Report, Box<dyn Error>> {
+        let unread = |error: &dyn Error| format!("{} could not be read: {error}", file.display());
+        let text = std::fs::read_to_string(file).map_err(|error| unread(&error))?;
+        let figures: Result<Vec<Figure>, _> = text.lines().map(serde_json::from_str).collect();
+        Ok(Report { figures: figures.map_err(|error| unread(&error))?, ..Report::new(None) })
     }
 
     /// Keeps a figure, in the file of results too.
@@ -108,6 +118,12 @@ impl Report {
         }
         self.figures.push(figure);
         Ok(())
+    }
+
+    /// Tells at once what there is no figure of, and again below the tables.
+    pub(super) fn miss(&mut self, what: String) {
+        eprintln!("bench: {what}");
+        self.missed.push(what);
     }
 
     /// Prints who was measured, then one table for each workload with the ratios below it.
@@ -127,6 +143,10 @@ impl Report {
         workloads.sort_by_key(|workload| kind(workload));
         for workload in workloads {
             self.print_workload(workload);
+        }
+        if !self.missed.is_empty() {
+            println!("\nNot measured");
+            self.missed.iter().for_each(|what| println!("{what}"));
         }
     }
 
@@ -240,15 +260,19 @@ mod tests {
 
     #[test]
     fn rounds_with_others_at_work_are_left_out_if_there_are_quiet_ones() {
-        let mut report = Report::new(None);
-        let setting = Setting::here(std::path::Path::new("/"), serde_json::Value::Null);
+        let folder = tempfile::tempdir().unwrap();
+        let results = folder.path().join("results");
+        let mut report = Report::new(Some(results.clone()));
+        let setting = Setting::here(folder.path(), serde_json::Value::Null);
         for (round, (seconds, others)) in [(1.0, 0.02), (9.0, 0.80), (3.0, 0.01), (2.0, 0.03)].into_iter().enumerate() {
             let row = Row { workload: "W1 c=1".to_owned(), seconds: Some(seconds), ..Row::default() };
             let (engine, about, note, others) = ("dbos".to_owned(), None, String::new(), Some(others));
             report.keep(Figure { engine, round, about, row, note, others }, &setting).unwrap();
         }
-        let median = report.median("dbos", "W1 c=1").unwrap();
-        assert_eq!((median.row.seconds, median.quiet, median.rounds), (Some(2.0), 3, 4));
+        for report in [report, Report::read(&results).unwrap()] {
+            let median = report.median("dbos", "W1 c=1").unwrap();
+            assert_eq!((median.row.seconds, median.quiet, median.rounds), (Some(2.0), 3, 4));
+        }
     }
 
     #[test]
