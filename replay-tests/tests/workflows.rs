@@ -527,6 +527,21 @@ fn a_run_that_waits_leaves_memory_when_it_has_been_idle_although_nothing_else_ha
 }
 
 #[test]
+fn many_runs_leave_memory_a_few_at_a_time_so_that_nobody_waits_for_them() {
+    let mut world = World::new(&[("listening", listening)], vec![]);
+    for index in 0..100 {
+        world.start(&format!("run-{index}"), "listening", "1");
+        world.cancel(&format!("run-{index}"), "enough");
+    }
+    world.step(Input::Archived { through: world.segments });
+    let left = world.partition.stats().live_runs;
+    assert!((80..100).contains(&left), "{left} of 100 are still there");
+    assert_eq!(world.partition.next_deadline(), Some(Timestamp(world.now)), "the others are next");
+    world.pass(0);
+    assert_eq!((world.partition.stats().live_runs, world.partition.next_deadline()), (0, None));
+}
+
+#[test]
 fn starts_are_refused_while_the_runs_in_memory_hold_too_much_and_taken_again_when_some_have_ended() {
     let mut world = World::new(&[("carry", carry)], vec![worker("w", &["echo"], 1_000)]);
     let large = format!("{:?}", "x".repeat(1024 * 1024));

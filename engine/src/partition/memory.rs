@@ -20,6 +20,9 @@ pub enum LoadError {
     },
 }
 
+/// Runs that may leave memory at one step: more than one step can close, so that they cannot pile up.
+const LEAVING_PER_STEP: usize = 8;
+
 impl Partition {
     /// Brings a run into memory from its records: folds them, replays its code, and takes up its open conversations.
     ///
@@ -52,36 +55,37 @@ impl Partition {
         Ok(key)
     }
 
-    /// Lets go of runs that the archive holds completely: closed ones at once, waiting ones when they have been idle.
-    pub(super) fn archived(&mut self, through: u64) {
-        self.core.archived = self.core.archived.max(through);
-        while let Some(&(segment, key)) = self.core.closed.first() {
-            if segment > self.core.archived {
-                break;
+    /// Lets go of runs that the archive holds completely: closed ones at once, waiting ones when they have been idle or
+    /// are too many. A few at each step, so that nobody waits while thousands leave.
+    pub(super) fn let_go_of_some(&mut self) {
+        for _ in 0..LEAVING_PER_STEP {
+            match self.next_leaving() {
+                Some(leaves_at) if leaves_at <= self.core.now => {}
+                _ => break,
             }
-            self.core.closed.pop_first();
-            self.let_go(key);
-        }
-        self.let_go_of_idle();
-    }
-
-    /// Lets go of waiting runs that the archive holds completely and that have been idle, or are too many.
-    pub(super) fn let_go_of_idle(&mut self) {
-        while let Some(leaves_at) = self.next_leaving() {
-            if leaves_at > self.core.now && self.core.parked.len() <= self.core.config.waiting_runs_max {
-                break;
-            }
-            let Some((_, key)) = self.core.parked.pop_first() else { break };
-            self.core.stats.evicted += 1;
+            let closed = self.closed_leaves();
+            let leaving = if closed { self.core.closed.pop_first() } else { self.core.parked.pop_first() };
+            let Some((_, key)) = leaving else { break };
+            self.core.stats.evicted += u64::from(!closed);
             self.let_go(key);
         }
     }
 
-    /// When the waiting run that has been idle longest may leave memory; `None` if the archive does not hold it yet.
+    fn closed_leaves(&self) -> bool {
+        self.core.closed.first().is_some_and(|(segment, _)| *segment <= self.core.archived)
+    }
+
+    /// When the next run may leave memory; `None` if the archive does not hold it yet.
     pub(super) fn next_leaving(&self) -> Option<Timestamp> {
+        if self.closed_leaves() {
+            return Some(self.core.now);
+        }
         let (segment, key) = self.core.parked.first()?;
         if *segment > self.core.archived {
             return None;
+        }
+        if self.core.parked.len() > self.core.config.waiting_runs_max {
+            return Some(self.core.now);
         }
         let touched_at = self.runs.get(key).map_or(self.core.now, |run| run.touched_at);
         Some(touched_at.plus_ms(self.core.config.evict_after_ms))

@@ -173,10 +173,11 @@ impl Partition {
             Input::Heartbeat { conversation, leg, token, details } => {
                 self.heartbeat(conversation, leg, token, details);
             }
-            Input::Archived { through } => self.archived(through),
-            Input::Tick => self.let_go_of_idle(),
+            Input::Archived { through } => self.core.archived = self.core.archived.max(through),
+            Input::Tick => {}
         }
         self.dispatch();
+        self.let_go_of_some();
     }
 
     /// Closes the batch: everything decided since the last call.
