@@ -142,13 +142,6 @@ impl Reader for Overlay {
         Ok(self.merge_due(below, |due| due > after, limit))
     }
 
-    fn visit_fingerprints(&mut self, visit: &mut dyn FnMut(u64)) -> Result<(), Error> {
-        self.below.visit_fingerprints(visit)?;
-        let new = self.batch.runs.iter().filter(|run| run.before.is_none());
-        new.for_each(|run| visit(run.row.workflow.fingerprint()));
-        Ok(())
-    }
-
     fn last_run_key(&mut self) -> Result<u64, Error> {
         let last = self.rows().next_back().map_or(0, |row| row.key.0);
         Ok(last.max(self.below.last_run_key()?))

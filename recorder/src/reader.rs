@@ -53,7 +53,7 @@ impl Filter {
 
 /// Asks the archive, or a snapshot. Changes nothing; any number may exist, here and in other processes.
 pub trait Reader: Send {
-    /// The newest run of a workflow id.
+    /// The newest run of a workflow id. Cheap also for an id that no run has: every start of a new one asks.
     fn find(&mut self, workflow: &WorkflowKey) -> Result<Option<CatalogueRow>, Error>;
 
     /// A run by its integer.
@@ -87,18 +87,8 @@ pub trait Reader: Send {
     /// Runs whose earliest timer is due later than `after`, earliest first.
     fn due_after(&mut self, after: Timestamp, limit: usize) -> Result<Vec<(Timestamp, RunKey)>, Error>;
 
-    /// Shows [`WorkflowKey::fingerprint`] of every run, in no order; a workflow id with several runs comes several times.
-    fn visit_fingerprints(&mut self, visit: &mut dyn FnMut(u64)) -> Result<(), Error>;
-
     /// The greatest run key; 0 if there is no run.
     fn last_run_key(&mut self) -> Result<u64, Error>;
-
-    /// What [`Reader::visit_fingerprints`] shows, in one list: eight bytes for each run.
-    fn fingerprints(&mut self) -> Result<Vec<u64>, Error> {
-        let mut fingerprints = Vec::new();
-        self.visit_fingerprints(&mut |fingerprint| fingerprints.push(fingerprint))?;
-        Ok(fingerprints)
-    }
 
     /// The earliest moment later than `after` at which a run's earliest timer is due.
     fn next_due(&mut self, after: Timestamp) -> Result<Option<Timestamp>, Error> {

@@ -358,6 +358,51 @@ fn a_creation_that_was_interrupted_is_finished() {
 }
 
 #[test]
+fn a_creation_that_was_interrupted_before_the_first_commit_is_finished() {
+    let (whole, ..) = filled(0, 0);
+    for name in ["log.db", "archive.db"] {
+        let folder = tempfile::tempdir().unwrap();
+        // The first page is written, and the journal that would take it back has not been removed: its header says
+        // that the file had no pages before.
+        fs::write(folder.path().join(name), &fs::read(whole.path().join(name)).unwrap()[..4096]).unwrap();
+        let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+        for field in [0u32, 7, 0, 512, 4096] {
+            journal.extend(field.to_be_bytes());
+        }
+        journal.resize(512, 0);
+        fs::write(folder.path().join(format!("{name}-journal")), journal).unwrap();
+        open(folder.path()).unwrap();
+        assert!(sqlite::verify(folder.path()).unwrap().is_whole());
+    }
+}
+
+#[test]
+fn a_write_ahead_log_has_its_length_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let length = || folder.path().join("log.db-wal").metadata().unwrap().len();
+    let mut sample = Sample::new(22);
+    let mut store = open(folder.path()).unwrap();
+    let before = length();
+    assert!(before >= 16 * 1024 * 1024, "{before}");
+    for _ in 0..50 {
+        store.log.append(&sample.segment(store.log.tip())).unwrap();
+    }
+    assert_eq!(length(), before, "it was written over");
+    // As a crash leaves it.
+    let crashed = tempfile::tempdir().unwrap();
+    copy(folder.path(), crashed.path(), &["log.db", "log.db-wal", "archive.db", "archive.db-wal", "head"]);
+    assert_eq!(open(crashed.path()).unwrap().log.tip(), store.log.tip());
+}
+
+#[test]
+fn a_volume_without_room_is_not_filled_with_zeros() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { min_free_bytes: u64::MAX, ..Options::default() };
+    let _store = sqlite::open(folder.path(), &options).unwrap();
+    assert!(folder.path().join("log.db-wal").metadata().unwrap().len() < 1024 * 1024);
+}
+
+#[test]
 fn the_ballast_is_given_up_and_taken_back_only_where_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let ballast = folder.path().join("ballast");

@@ -72,7 +72,7 @@ async fn insist(app: &Antiphon, id: &str, text: &str, emptied: impl Fn(u32)) -> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volume_that_fills_up_loses_nothing_and_the_engine_goes_on_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(volume) = Volume::mount(folder.path(), "size=24m") else {
+    let Some(volume) = Volume::mount(folder.path(), "size=16m") else {
         println!("skipped: mounting a tmpfs is not allowed here");
         return;
     };

@@ -10,7 +10,7 @@ use crate::writer::{Halt, Progress, Work, Writer};
 use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Reply, ReplyTo};
 use antiphon_history::{RunKey, Timestamp, WorkflowKey};
 use antiphon_recorder::{Error as StoreError, Reader, Store};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -43,8 +43,6 @@ pub(crate) struct Session<'a> {
     shell: &'a mut Shell,
     partition: Partition,
     reader: Box<dyn Reader>,
-    /// Fingerprints of all workflow ids of the store: an id that is not here is new, and costs no look-up.
-    ids: HashSet<u64>,
     callers: HashMap<ReplyTo, oneshot::Sender<Reply>>,
     next_caller: u64,
     work: Option<SyncSender<Work>>,
@@ -91,7 +89,6 @@ impl<'a> Session<'a> {
         if !shell.allow_unknown_workflows {
             refuse_missing(&shell.programs, reader.as_mut())?;
         }
-        let ids: HashSet<u64> = reader.fingerprints()?.into_iter().collect();
         let mut partition = Partition::new(shell.config.engine, shell.programs.clone(), origin);
         // Workers first: what is taken up from the record can then leave in the same batch.
         for worker in shell.workers.values() {
@@ -131,7 +128,6 @@ impl<'a> Session<'a> {
             shell,
             partition,
             reader,
-            ids,
             callers: HashMap::new(),
             next_caller: 0,
             work: Some(work),
@@ -155,8 +151,10 @@ impl<'a> Session<'a> {
         let left = self.serve();
         // Closing the writer's door ends its thread after the batch it has; with the last of the writer goes the keeper's
         // door, and the keeper folds what is left and writes the anchor.
-        let Session { shell, threads, work, writer, .. } = self;
-        drop((work, writer));
+        let Session { shell, threads, work, writer, reader, .. } = self;
+        // The reader goes first: SQLite removes a write-ahead log when the last connection closes, and the keeper's is to
+        // be that one.
+        drop((work, writer, reader));
         for thread in threads {
             let _ = thread.join();
         }
@@ -281,11 +279,11 @@ impl<'a> Session<'a> {
         let now = self.now();
         let input = match message {
             Message::Start(request, caller) => {
-                self.bring_in_for_start(&request.workflow)?;
+                self.bring_in(&request.workflow)?;
                 Input::Start(request, self.caller(caller))
             }
             Message::Run(request, caller) => {
-                self.bring_in_for_start(&request.workflow)?;
+                self.bring_in(&request.workflow)?;
                 Input::Run(request, self.caller(caller))
             }
             Message::Signal { target, name, input, request_id, reply } => {
@@ -350,19 +348,11 @@ impl<'a> Session<'a> {
 
     /// Makes sure that the newest run of a workflow id is in memory, if the store has one.
     fn bring_in(&mut self, workflow: &WorkflowKey) -> Result<(), StoreError> {
-        if self.partition.knows(workflow) || !self.ids.contains(&workflow.fingerprint()) {
+        if self.partition.knows(workflow) {
             return Ok(());
         }
         let Some(row) = self.reader.find(workflow)? else { return Ok(()) };
         self.load(row.key)
-    }
-
-    /// As [`Session::bring_in`], and the store has the id from now on.
-    fn bring_in_for_start(&mut self, workflow: &WorkflowKey) -> Result<(), StoreError> {
-        if !self.ids.insert(workflow.fingerprint()) {
-            self.bring_in(workflow)?;
-        }
-        Ok(())
     }
 
     fn load(&mut self, run: RunKey) -> Result<(), StoreError> {

@@ -17,8 +17,6 @@ pub struct Picture {
     pub needs_loading: Vec<RunKey>,
     /// All timers that are the next of their run.
     pub due: Vec<(Timestamp, RunKey)>,
-    /// Fingerprints, in order.
-    pub fingerprints: Vec<u64>,
     /// The greatest key.
     pub last_run_key: u64,
 }
@@ -37,12 +35,10 @@ impl Picture {
                 picture.needs_loading.push(*key);
             }
             picture.due.extend(row.due().map(|due| (due, *key)));
-            picture.fingerprints.push(row.workflow.fingerprint());
             picture.last_run_key = key.0;
             picture.rows.insert(0, row);
         }
         picture.due.sort_unstable();
-        picture.fingerprints.sort_unstable();
         picture
     }
 }
@@ -55,9 +51,9 @@ pub fn picture(reader: &mut dyn Reader) -> Result<Picture, Error> {
         histories.extend(reader.history(row.key)?.map(|history| (row.key, history)));
         assert_eq!(reader.row(row.key)?.as_ref(), Some(row), "a listed row is found by its key");
         assert_eq!(reader.row_by_id(row.run_id)?.as_ref(), Some(row), "a listed row is found by its run id");
+        let newest = rows.iter().find(|other| other.workflow == row.workflow);
+        assert_eq!(reader.find(&row.workflow)?.as_ref(), newest, "the newest row of an id is found by it");
     }
-    let mut fingerprints = reader.fingerprints()?;
-    fingerprints.sort_unstable();
     Ok(Picture {
         rows,
         histories,
@@ -65,7 +61,6 @@ pub fn picture(reader: &mut dyn Reader) -> Result<Picture, Error> {
         open_by_type: reader.count_open_by_type()?,
         needs_loading: reader.needs_loading()?,
         due: reader.due_before(Timestamp(i64::MAX), usize::MAX)?,
-        fingerprints,
         last_run_key: reader.last_run_key()?,
     })
 }

@@ -167,11 +167,6 @@ impl Reader for ArchivedReader {
         Ok(self.archived().due(|due| due > after, limit))
     }
 
-    fn visit_fingerprints(&mut self, visit: &mut dyn FnMut(u64)) -> Result<(), Error> {
-        self.archived().rows().for_each(|row| visit(row.workflow.fingerprint()));
-        Ok(())
-    }
-
     fn last_run_key(&mut self) -> Result<u64, Error> {
         Ok(self.archived().runs.keys().next_back().map_or(0, |run| run.0))
     }

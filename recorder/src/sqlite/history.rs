@@ -7,17 +7,24 @@ use crate::pack::Packed;
 use antiphon_history::{DecodeError, Digest, RunKey};
 use rusqlite::OptionalExtension;
 
-/// Blocks in the form in which they are read. Keeps the last one opened: runs that are loaded together often lie
-/// together.
+/// Blocks that are kept open: runs that are loaded together often lie together, but seldom in the order in which they are
+/// asked for.
+const KEPT_BLOCKS: usize = 16;
+/// A block this large holds one run, or few: nothing is gained by keeping it.
+const KEPT_MAX_BYTES: usize = 256 * 1024;
+
+/// Blocks in the form in which they are read, with the last few that were opened, the latest at the end.
 #[derive(Default)]
 pub(super) struct Blocks {
-    opened: Option<(u64, Vec<u8>)>,
+    opened: Vec<(u64, Vec<u8>)>,
 }
 
 impl Blocks {
     /// A block, opened, for the sake of `run`; `None` if there is none with this number.
     fn open(&mut self, db: &Db, run: RunKey, number: u64) -> Result<Option<&[u8]>, Error> {
-        if self.opened.as_ref().is_none_or(|(opened, _)| *opened != number) {
+        if let Some(place) = self.opened.iter().position(|(opened, _)| *opened == number) {
+            self.opened[place..].rotate_left(1);
+        } else {
             let failed = db.failed("reading a history");
             let mut statement = db.conn.prepare_cached("SELECT body FROM block WHERE id = ?1").map_err(&failed)?;
             let read = |row: &rusqlite::Row<'_>| {
@@ -27,9 +34,13 @@ impl Blocks {
             let found = statement.query_row([int(number)?], read).optional().map_err(&failed)?;
             let opened = found.transpose().map_err(|error| unreadable(run, number, &error))?;
             let Some(opened) = opened else { return Ok(None) };
-            self.opened = Some((number, opened));
+            self.opened.retain(|(_, kept)| kept.len() <= KEPT_MAX_BYTES);
+            if self.opened.len() == KEPT_BLOCKS {
+                self.opened.remove(0);
+            }
+            self.opened.push((number, opened));
         }
-        Ok(self.opened.as_ref().map(|(_, opened)| &opened[..]))
+        Ok(self.opened.last().map(|(_, opened)| &opened[..]))
     }
 
     /// All records of a run whose last block is `last`, in pieces.

@@ -29,6 +29,7 @@ mod row;
 mod schema;
 mod snapshot;
 mod space;
+mod stretch;
 mod verify;
 
 pub use open::open;

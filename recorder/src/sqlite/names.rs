@@ -9,6 +9,7 @@ use super::schema::Format;
 use crate::Error;
 use antiphon_history::{CatalogueRow, RunId, RunKey};
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Runs to a row: 250 entries fit into one page.
 const CHUNK_RUNS: u64 = 250;
@@ -113,20 +114,38 @@ pub(super) fn add(db: &Db, names: impl Iterator<Item = (RunKey, Name)>) -> Resul
     Ok(bytes)
 }
 
-/// The newest run by fingerprint, in memory: some 16 bytes for each, and up to an eighth more.
+/// The newest run by fingerprint, in memory: some 16 bytes for each, and up to an eighth more, or some megabytes.
 #[derive(Default)]
 pub(super) struct Names {
     sorted: Vec<(u64, RunKey)>,
     /// Added since they were sorted.
-    recent: HashMap<u64, RunKey>,
+    recent: HashMap<u64, RunKey, BuildHasherDefault<Fingerprinted>>,
     /// Runs that were added, of which several may have one name.
     runs: u64,
     /// The first key that may not have been added.
     next: u64,
 }
 
-/// Fewer names than this are not worth sorting in.
-const SORT_MIN: usize = 4096;
+/// Fewer names than this are not worth sorting in: it is done while somebody waits, and takes milliseconds.
+const SORT_MIN: usize = 200_000;
+
+/// A fingerprint is a hash already.
+#[derive(Default)]
+struct Fingerprinted(u64);
+
+impl Hasher for Fingerprinted {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, fingerprint: u64) {
+        self.0 = fingerprint;
+    }
+}
 
 impl Names {
     /// Reads what has been added since it was last called.
@@ -162,13 +181,19 @@ impl Names {
         self.next = last.0 + 1;
         self.runs += new.len() as u64;
         if self.recent.len() + new.len() < SORT_MIN.max(self.sorted.len() / 8) {
+            if self.recent.capacity() == 0 {
+                // Memory that is not used is not taken; a table that grows is moved while somebody waits.
+                self.recent.reserve(SORT_MIN);
+            }
             self.recent.extend(new);
             return Ok(());
         }
-        self.sorted.reserve_exact(self.recent.len() + new.len());
-        self.sorted.extend(self.recent.drain());
+        new.extend(self.recent.drain());
+        new.sort_unstable();
+        self.sorted.reserve_exact(new.len());
         self.sorted.append(&mut new);
-        self.sorted.sort_unstable();
+        // Of two parts in order, which a stable sort merges.
+        self.sorted.sort();
         // Of several runs with one name the last, which is the newest.
         self.sorted.dedup_by(|later, kept| {
             let same = later.0 == kept.0;

@@ -10,7 +10,7 @@ use super::log::{self, SqliteLog};
 use super::reader::SqliteReader;
 use super::schema::{self, Found};
 use super::space::SqliteSpace;
-use super::{Options, ledger, pragma};
+use super::{Options, ledger, pragma, stretch};
 use crate::{Archive, Durability, Error, Guard, Space, Store, Tip, Watermark};
 use std::fs::File;
 use std::io::Read;
@@ -61,17 +61,20 @@ pub fn open(folder: &Path, options: &Options) -> Result<Store, Error> {
     if anchored != Some(now) {
         anchor::replace(&folder, now)?;
     }
+    let reading = Db::open(&folder, DbFile::Archive, Access::Read)?;
+    let reader = SqliteReader::beside_writer(reading, Arc::clone(&archived))?;
     let mut space =
         SqliteSpace { folder: folder.clone(), min_free_bytes: options.min_free_bytes, _guard: guard.clone() };
     // A volume too full for a ballast must not keep us from opening: opening is how it gets emptied.
     let _ = space.restore_ballast();
+    stretch::stretch(&folder, &space, options.min_free_bytes)?;
     let databases = [
         (Db::open(&folder, DbFile::Log, Access::Checkpoint)?, of_log.clone()),
         (Db::open(&folder, DbFile::Archive, Access::Checkpoint)?, of_archive),
     ];
     Ok(Store {
         id,
-        reader: Box::new(SqliteReader::new(Db::open(&folder, DbFile::Archive, Access::Read)?)?),
+        reader: Box::new(reader),
         log: Box::new(SqliteLog::new(log, tip, archived, of_log, guard.clone())?),
         archive: Box::new(archive),
         anchor: Box::new(anchor::SqliteAnchor { folder, store: id, _guard: guard.clone() }),

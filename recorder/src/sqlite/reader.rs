@@ -10,14 +10,18 @@ use antiphon_history::{
 };
 use rusqlite::{OptionalExtension, Params};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Reads the archive through a connection of its own. If that is inside a transaction, everything is of one picture.
 pub(super) struct SqliteReader {
     db: Db,
     format: Format,
     names: Names,
-    /// SQLite's count of what others have committed, when the names were read.
-    names_at: Option<i64>,
+    /// Up to which segment the archive had been written when the names were read.
+    names_at: Option<u64>,
+    /// Up to which segment it has been written now, told by its writer. A picture does not move.
+    archived: Arc<AtomicU64>,
     blocks: Blocks,
 }
 
@@ -40,17 +44,29 @@ impl Columns {
 }
 
 impl SqliteReader {
-    pub(super) fn new(db: Db) -> Result<SqliteReader, Error> {
-        let format = schema::format(&db)?;
-        Ok(SqliteReader { db, format, names: Names::default(), names_at: None, blocks: Blocks::default() })
+    /// Of one picture: `db` is inside a transaction.
+    pub(super) fn of_picture(db: Db) -> Result<SqliteReader, Error> {
+        SqliteReader::new(db, Arc::default())
     }
 
-    /// Reads the names of runs that were archived since it was last called.
+    /// Beside the archive's writer, who stores in `archived` up to where it has committed. Reads all names: better now,
+    /// at the opening, than when somebody waits for an answer.
+    pub(super) fn beside_writer(db: Db, archived: Arc<AtomicU64>) -> Result<SqliteReader, Error> {
+        let mut reader = SqliteReader::new(db, archived)?;
+        reader.refresh_names()?;
+        Ok(reader)
+    }
+
+    fn new(db: Db, archived: Arc<AtomicU64>) -> Result<SqliteReader, Error> {
+        let format = schema::format(&db)?;
+        let (names, blocks) = (Names::default(), Blocks::default());
+        Ok(SqliteReader { db, format, names, names_at: None, archived, blocks })
+    }
+
+    /// Reads the names of runs that were archived since it was last called. Costs nothing if there are none.
     fn refresh_names(&mut self) -> Result<(), Error> {
-        let Self { db, format, names, names_at, .. } = self;
-        let failed = db.failed("looking for changes");
-        let mut statement = db.conn.prepare_cached("PRAGMA data_version").map_err(&failed)?;
-        let at = statement.query_row([], |row| row.get(0)).map_err(&failed)?;
+        let Self { db, format, names, names_at, archived, .. } = self;
+        let at = archived.load(Ordering::Acquire);
         if *names_at != Some(at) {
             db.read(|_| names.refresh(db, *format))?;
             *names_at = Some(at);
@@ -233,15 +249,6 @@ impl Reader for SqliteReader {
     fn due_after(&mut self, after: Timestamp, limit: usize) -> Result<Vec<(Timestamp, RunKey)>, Error> {
         let sql = "SELECT due_ms, key FROM run WHERE due_ms > ?1 ORDER BY due_ms, key LIMIT ?2";
         self.due(sql, after, limit)
-    }
-
-    fn visit_fingerprints(&mut self, visit: &mut dyn FnMut(u64)) -> Result<(), Error> {
-        // Whoever asks for all will look for some: better now, at the opening, than while somebody waits for an answer.
-        self.refresh_names()?;
-        names::visit(&self.db, self.format, RunKey(0), &mut |_, name| {
-            visit(name.fingerprint);
-            Ok(())
-        })
     }
 
     fn last_run_key(&mut self) -> Result<u64, Error> {

@@ -60,6 +60,9 @@ CREATE INDEX run_due ON run (due_ms) WHERE due_ms IS NOT NULL;
 CREATE INDEX run_needs_loading ON run (needs_loading) WHERE needs_loading = 1;
 ";
 
+/// What `create` sets.
+const PAGE_BYTES: u64 = 4096;
+
 /// What a file is, as far as it tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Found {
@@ -75,7 +78,7 @@ pub(super) enum Found {
 pub(super) fn peek(folder: &Folder, file: DbFile) -> Result<Found, Error> {
     match folder.file(file.name()).symlink_metadata() {
         // An empty file is one whose creation was interrupted. SQLite would open it, and make a side file for it.
-        Ok(metadata) if metadata.len() > 0 => {}
+        Ok(metadata) if metadata.len() > 0 && !is_half_created(folder, file, metadata.len()) => {}
         _ => return Ok(Found::Fresh),
     }
     let db = Db::open(folder, file, Access::Peek)?;
@@ -94,6 +97,14 @@ pub(super) fn peek(folder: &Folder, file: DbFile) -> Result<Found, Error> {
         return Err(Error::NewerFormat { path: db.path.clone(), found, known: FORMAT_MAJOR });
     }
     store_id(&db).map(Found::Store)
+}
+
+/// Whether the creation was interrupted between the first byte and the switch to a write-ahead log: the only time when
+/// SQLite keeps a rollback journal beside our files, which only who may write can take back. The file then has one page
+/// at most. The journal's end is durable before anything is acknowledged, since the folder is synced after a creation.
+fn is_half_created(folder: &Folder, file: DbFile, length: u64) -> bool {
+    let journal = folder.file(&format!("{}-journal", file.name()));
+    length <= PAGE_BYTES && journal.symlink_metadata().is_ok_and(|journal| journal.len() > 0)
 }
 
 /// Gives a fresh file its tables and its settings for life.

@@ -26,7 +26,7 @@ pub fn snapshot(folder: &Path) -> Result<Box<dyn Reader>, Error> {
     log::walk_tail(&log, from, &mut |portion| {
         batch.extend(portion, &mut |run| Ok(reader::row(&archive, format, run)?.map(|(row, _)| row)))
     })?;
-    Ok(Box::new(Overlay::new(Box::new(SqliteReader::new(archive)?), batch)))
+    Ok(Box::new(Overlay::new(Box::new(SqliteReader::of_picture(archive)?), batch)))
 }
 
 /// Pins a picture of each file.
