@@ -26,6 +26,8 @@ mod ids;
 pub mod limits;
 mod name;
 mod payload;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod record;
 mod run_event;
 mod segment;
@@ -53,3 +55,23 @@ pub use run_event::{Role, RunEvent, RunStarted};
 pub use segment::{Segment, SegmentBody};
 pub use segment_parts::SegmentParts;
 pub use segment_writer::SegmentWriter;
+
+/// Whether a fault is planted here: `false`, unless a harness has turned the feature `planted` on and planted it. The
+/// names are in `history/src/planted.rs`.
+#[cfg(feature = "planted")]
+#[macro_export]
+macro_rules! planted {
+    ($fault:literal) => {
+        $crate::planted::is($fault)
+    };
+}
+
+/// Whether a fault is planted here: `false`, unless a harness has turned the feature `planted` on and planted it. The
+/// names are in `history/src/planted.rs`.
+#[cfg(not(feature = "planted"))]
+#[macro_export]
+macro_rules! planted {
+    ($fault:literal) => {
+        false
+    };
+}

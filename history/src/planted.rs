@@ -1,0 +1,81 @@
+//! Faults that are planted on purpose, so that the harnesses can show that they would notice.
+//!
+//! `planted!("name")` stands where a mistake could have been made. It is `false`, and costs nothing, unless this crate's
+//! feature `planted` is on, which nothing but the harnesses turns on. Then one fault at a time can be planted: by
+//! [`plant`], or for another process by the environment variable [`VARIABLE`].
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The environment variable that plants a fault in a process from its start.
+pub const VARIABLE: &str = "ANTIPHON_PLANTED";
+
+/// A mistake that could have been made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// What it is called where it stands.
+    pub name: &'static str,
+    /// What goes wrong, in one sentence.
+    pub does: &'static str,
+    /// Which promise is broken, by the number of the invariant in `engine/src/check.rs`.
+    pub invariant: u8,
+    /// Which harness must notice.
+    pub caught_by: &'static str,
+}
+
+/// All of them, by name.
+pub const FAULTS: &[Fault] = &[Fault {
+    name: "acknowledge-before-durable",
+    does: "callers are answered and requests leave before the commit",
+    invariant: 1,
+    caught_by: "breaking",
+}];
+
+const NONE: usize = usize::MAX;
+static PLANTED: OnceLock<AtomicUsize> = OnceLock::new();
+
+fn planted() -> &'static AtomicUsize {
+    PLANTED.get_or_init(|| {
+        let name = std::env::var(VARIABLE).unwrap_or_default();
+        AtomicUsize::new(if name.is_empty() { NONE } else { place(&name) })
+    })
+}
+
+fn place(name: &str) -> usize {
+    let place = FAULTS.iter().position(|fault| fault.name == name);
+    place.unwrap_or_else(|| panic!("there is no fault {name:?} to plant"))
+}
+
+/// Plants one fault in this process instead of the one before; `None`: none. Panics if there is no such fault.
+pub fn plant(name: Option<&str>) {
+    planted().store(name.map_or(NONE, place), Ordering::Relaxed);
+}
+
+/// Whether a fault is planted. Use it by [`crate::planted!`].
+pub fn is(name: &str) -> bool {
+    let planted = planted().load(Ordering::Relaxed);
+    planted != NONE && FAULTS[planted].name == name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_fault_is_planted_at_a_time() {
+        assert!(!is(FAULTS[0].name));
+        plant(Some(FAULTS[0].name));
+        assert!(crate::planted!("acknowledge-before-durable"));
+        assert!(!is("another"));
+        plant(None);
+        assert!(!is(FAULTS[0].name));
+    }
+
+    #[test]
+    fn every_fault_has_a_name_of_its_own_and_says_what_it_breaks() {
+        for (place, fault) in FAULTS.iter().enumerate() {
+            assert!(FAULTS[..place].iter().all(|other| other.name != fault.name), "{}", fault.name);
+            assert!((1..=10).contains(&fault.invariant), "{}", fault.name);
+        }
+    }
+}
