@@ -5,7 +5,7 @@ use crate::flows::{Marks, carry, engine, marked, park};
 use crate::load::{Until, closed_loop, sequences, stop, warm};
 use crate::measure::{Done, Row, Usage, percentile};
 use crate::workloads::joined;
-use antiphon::{Antiphon, Config};
+use antiphon::{Antiphon, Config, RunError};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,7 +107,15 @@ async fn payload(x: u64, folder: &Path) -> Result<Row, Failure> {
     let micros = closed_loop(FEW, BESIDE, move |index| {
         // Equal payloads would be stored once.
         let (app, text) = (Arc::clone(&asked), format!("{index:0NUMBER$}{rest}"));
-        async move { app.run(format!("carry-{index}"), carry(text)).await.map(drop).map_err(|error| error.to_string()) }
+        async move {
+            // Sixteen of the largest are more than may wait at once; who is refused tries again, as it is told.
+            loop {
+                match app.run(format!("carry-{index}"), carry(text.clone())).await {
+                    Err(RunError::Request(error)) if error.retryable() => tokio::task::yield_now().await,
+                    ended => return ended.map(drop).map_err(|error| error.to_string()),
+                }
+            }
+        }
     })
     .await?;
     let runs = micros.len();

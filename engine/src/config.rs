@@ -32,8 +32,8 @@ impl Default for Config {
             evict_after_ms: 5_000,
             // Some 1.5 KiB each: what only waits takes some 12 MiB, and is back within tens of microseconds.
             waiting_runs_max: 8_192,
-            // Some 20,000 runs with an activity each. With the bounds of the queues it keeps the whole engine under 256 MiB.
-            held_bytes_max: 48 * 1024 * 1024,
+            // Some 17,000 runs with an activity each. With the bounds of the queues it keeps the whole engine under 256 MiB.
+            held_bytes_max: 40 * 1024 * 1024,
             // A 1 MiB append costs about ten times a small one; larger groups only lengthen the wait of all in them.
             segment_bytes: 1024 * 1024,
             // A quarter of a segment: the conversations that a turn opens take up to twice its own bytes.

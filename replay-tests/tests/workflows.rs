@@ -554,8 +554,8 @@ fn starts_are_refused_while_the_runs_in_memory_hold_too_much_and_taken_again_whe
     };
     assert!(matches!(refused, Reply::Refused(RequestError::Overloaded { .. })), "{refused:?}");
     assert!(
-        (20..=50).contains(&started),
-        "{started} MiB of input, and as much of arguments, against a bound of 48 MiB"
+        (15..=45).contains(&started),
+        "{started} MiB of input, and as much of arguments, against a bound of 40 MiB"
     );
     // The same request again finds its run, however full the memory is.
     assert!(matches!(world.start("run-0", "carry", &large), Reply::Started { existing: true, .. }));

@@ -188,12 +188,10 @@ impl Names {
             self.recent.extend(new);
             return Ok(());
         }
+        new.reserve_exact(self.recent.len());
         new.extend(self.recent.drain());
         new.sort_unstable();
-        self.sorted.reserve_exact(new.len());
-        self.sorted.append(&mut new);
-        // Of two parts in order, which a stable sort merges.
-        self.sorted.sort();
+        merge(&mut self.sorted, &new);
         // Of several runs with one name the last, which is the newest.
         self.sorted.dedup_by(|later, kept| {
             let same = later.0 == kept.0;
@@ -203,5 +201,37 @@ impl Names {
             same
         });
         Ok(())
+    }
+}
+
+/// Merges what is in order into what is in order, from the end: no second copy of a list that may be large.
+fn merge<T: Ord + Copy>(into: &mut Vec<T>, from: &[T]) {
+    let mut left = into.len();
+    into.reserve_exact(from.len());
+    into.extend_from_slice(from);
+    for (right, next) in from.iter().enumerate().rev() {
+        while left > 0 && into[left - 1] > *next {
+            left -= 1;
+            into[left + right + 1] = into[left];
+        }
+        into[left + right] = *next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merge;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn merging_is_sorting(mut into: Vec<u8>, mut from: Vec<u8>) {
+            let mut all = [&into[..], &from[..]].concat();
+            all.sort_unstable();
+            into.sort_unstable();
+            from.sort_unstable();
+            merge(&mut into, &from);
+            prop_assert_eq!(into, all);
+        }
     }
 }
