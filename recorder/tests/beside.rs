@@ -84,7 +84,7 @@ fn a_write_ahead_log_starts_over_though_its_writer_never_rests() {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..6_000 {
+            for _ in 0..12_000 {
                 let tip = log.tip();
                 log.append(&Segment::seal(tip.digest, tip.id + 1, Timestamp(1), body.clone())).unwrap();
             }
@@ -94,7 +94,8 @@ fn a_write_ahead_log_starts_over_though_its_writer_never_rests() {
             checkpoint.run_if_needed().unwrap();
         }
     });
-    // Nearly 100 MiB went through it.
+    // Nearly 200 MiB went through it. Beside a thread that is given its time it stays below 40; whatever the machine does
+    // to that thread, the writer looks after its cap of 64 MiB itself, every 8 MiB.
     let longest = folder.path().join("log.db-wal").metadata().unwrap().len();
-    assert!(longest < 40 * 1024 * 1024, "{longest} bytes");
+    assert!(longest < 80 * 1024 * 1024, "{longest} bytes");
 }

@@ -82,7 +82,7 @@ impl WalCap {
         }
         self.since_look = 0;
         match Wal::look(db)?.frames * self.page_bytes > CAP_BYTES {
-            true => Wal::checkpoint(db).map(|_| ()),
+            true => Wal::checkpoint_by_all_means(db),
             false => Ok(()),
         }
     }
@@ -111,6 +111,15 @@ impl Wal {
         Wal::run(db, "PRAGMA wal_checkpoint(PASSIVE)")
     }
 
+    /// As [`Wal::checkpoint`], but waits for the thread if that is in the middle of one and was kept from going on, as long
+    /// as for any lock. Going on without it would let the log grow for as long as the machine is busy with others.
+    fn checkpoint_by_all_means(db: &Db) -> Result<(), Error> {
+        match Wal::checkpoint(db)?.frames {
+            0 => Wal::run(db, "PRAGMA wal_checkpoint(FULL)").map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
     fn waiting(&self) -> u64 {
         self.frames.saturating_sub(self.moved)
     }
@@ -118,7 +127,7 @@ impl Wal {
     fn run(db: &Db, sql: &'static str) -> Result<Wal, Error> {
         let failed = db.failed("a checkpoint");
         let mut statement = db.conn.prepare_cached(sql).map_err(&failed)?;
-        // -1 for both: there is no write-ahead log yet.
+        // -1 for both: there is no write-ahead log yet, or somebody else is at it.
         let frames = |count: i64| count.max(0).cast_unsigned();
         let read = |row: &rusqlite::Row<'_>| Ok(Wal { frames: frames(row.get(1)?), moved: frames(row.get(2)?) });
         statement.query_row([], read).map_err(&failed)
