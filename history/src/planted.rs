@@ -24,16 +24,25 @@ pub struct Fault {
 }
 
 /// All of them, by name.
-pub const FAULTS: &[Fault] = &[Fault {
-    name: "acknowledge-before-durable",
-    does: "callers are answered and requests leave before the commit",
-    invariant: 1,
-    caught_by: "breaking",
-}];
+pub const FAULTS: &[Fault] = &[
+    Fault {
+        name: "acknowledge-before-durable",
+        does: "callers are answered and requests leave before the commit",
+        invariant: 1,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "lost-wake-up",
+        does: "no thread of a partition is ever woken by another",
+        invariant: 9,
+        caught_by: "schedules",
+    },
+];
 
 const NONE: usize = usize::MAX;
 static PLANTED: OnceLock<AtomicUsize> = OnceLock::new();
 
+#[allow(clippy::disallowed_methods, reason = "a process under test is told its fault from outside")]
 fn planted() -> &'static AtomicUsize {
     PLANTED.get_or_init(|| {
         let name = std::env::var(VARIABLE).unwrap_or_default();

@@ -5,9 +5,10 @@
 //!                     waits while they are too many      waits for its time, or until there is a batch's worth
 //! ```
 
+use crate::sync::{LOOK, Mutex, MutexGuard, WakeUp};
 use antiphon_history::Segment;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Most bytes of segments folded in one transaction: bounds its length. A larger segment is folded alone.
@@ -29,9 +30,9 @@ pub(crate) struct Intake(Arc<Backlog>);
 struct Backlog {
     state: Mutex<State>,
     /// Something that the keeper sleeps for is there.
-    filled: Condvar,
+    filled: WakeUp,
     /// The keeper has taken something out.
-    emptied: Condvar,
+    emptied: WakeUp,
     max_segments: usize,
 }
 
@@ -58,8 +59,8 @@ pub(crate) fn backlog(max_segments: usize) -> (Feed, Intake) {
     let state = State { waiting: VecDeque::new(), bytes: 0, feeds: 1, sleep: Sleep::Awake, intake_gone: false };
     let backlog = Backlog {
         state: Mutex::new(state),
-        filled: Condvar::new(),
-        emptied: Condvar::new(),
+        filled: WakeUp::default(),
+        emptied: WakeUp::default(),
         max_segments: max_segments.max(1),
     };
     let backlog = Arc::new(backlog);
@@ -73,7 +74,8 @@ impl Feed {
         let backlog = &*self.0;
         let mut state = backlog.lock();
         while backlog.is_full(&state) && !state.intake_gone {
-            state = backlog.emptied.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let full = |state: &mut State| backlog.is_full(state) && !state.intake_gone;
+            state = backlog.emptied.wait(state, Some(LOOK), full);
         }
         if state.intake_gone {
             return Err(Gone);
@@ -88,7 +90,7 @@ impl Feed {
         if wake {
             state.sleep = Sleep::Awake;
             drop(state);
-            backlog.filled.notify_one();
+            backlog.filled.one();
         }
         Ok(())
     }
@@ -107,7 +109,7 @@ impl Drop for Feed {
         state.feeds -= 1;
         state.sleep = Sleep::Awake;
         drop(state);
-        self.0.filled.notify_one();
+        self.0.filled.one();
     }
 }
 
@@ -136,7 +138,7 @@ impl Intake {
         }
         let open = !(self.0.is_over(&state) && state.waiting.is_empty());
         drop(state);
-        self.0.emptied.notify_all();
+        self.0.emptied.all();
         open
     }
 }
@@ -144,7 +146,7 @@ impl Intake {
 impl Drop for Intake {
     fn drop(&mut self) {
         self.0.lock().intake_gone = true;
-        self.0.emptied.notify_all();
+        self.0.emptied.all();
     }
 }
 
@@ -167,9 +169,7 @@ impl Backlog {
             return;
         }
         state.sleep = how;
-        let asleep = |state: &mut State| state.sleep == how;
-        let (mut state, _) =
-            self.filled.wait_timeout_while(state, timeout, asleep).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.filled.wait(state, Some(timeout), |state| state.sleep == how);
         state.sleep = Sleep::Awake;
     }
 
@@ -179,7 +179,7 @@ impl Backlog {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "shuttle")))]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;

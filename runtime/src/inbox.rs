@@ -1,9 +1,10 @@
+use crate::sync::{AtomicBool, Mutex, MutexGuard, WakeUp, look_out};
 use antiphon_conversation::{Answer, Token};
 use antiphon_engine::{Reply, StartRequest, Stats, Target, WorkerView};
 use antiphon_history::{ConversationKey, Payload};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Everything that can wake a partition's thread.
@@ -85,7 +86,7 @@ const LINGER: Duration = Duration::from_micros(50);
 #[derive(Default)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
-    ready: Condvar,
+    ready: WakeUp,
     /// Whether messages wait, and whether urgent ones do: for looking without the lock.
     some: AtomicBool,
     urgent: AtomicBool,
@@ -156,7 +157,7 @@ impl Inbox {
         if state.sleep.is_some_and(|wanted| urgent || wanted == Wanted::All) {
             state.sleep = None;
             drop(state);
-            self.ready.notify_one();
+            self.ready.one();
         }
     }
 
@@ -170,13 +171,7 @@ impl Inbox {
         let none = state.urgent.is_empty() && (wanted == Wanted::Urgent || state.messages.is_empty());
         if none && timeout != Some(Duration::ZERO) {
             state.sleep = Some(wanted);
-            let asleep = |state: &mut State| state.sleep.is_some();
-            state = match timeout {
-                None => self.ready.wait_while(state, asleep).unwrap_or_else(PoisonError::into_inner),
-                Some(timeout) => {
-                    self.ready.wait_timeout_while(state, timeout, asleep).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            state = self.ready.wait(state, timeout, |state| state.sleep.is_some());
             state.sleep = None;
         }
         into.append(&mut state.urgent);
@@ -191,13 +186,7 @@ impl Inbox {
     /// Looks out for a message for a moment before going to sleep: an activity often answers within it, and being woken
     /// costs more than that. Whoever else wants the processor gets it meanwhile.
     fn linger(&self, wanted: Wanted) {
-        let until = Instant::now() + LINGER;
-        while !self.has_urgent() && (wanted == Wanted::Urgent || !self.some.load(Ordering::Acquire)) {
-            if Instant::now() >= until {
-                break;
-            }
-            std::thread::yield_now();
-        }
+        look_out(LINGER, || self.has_urgent() || (wanted == Wanted::All && self.some.load(Ordering::Acquire)));
     }
 
     /// Whether an urgent message waits.

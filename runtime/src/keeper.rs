@@ -3,6 +3,7 @@
 use crate::Config;
 use crate::backlog::{FOLD_BYTES, Intake};
 use crate::inbox::{Inbox, Message};
+use crate::sync::LOOK;
 use crate::writer::Progress;
 use antiphon_history::Segment;
 use antiphon_recorder::{Anchor, Archive, Checkpoint, Error, Space, Tip};
@@ -23,7 +24,7 @@ pub(crate) struct Keeper {
 }
 
 /// How often the free space is looked at when nothing happens.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = LOOK;
 
 impl Keeper {
     /// Folds segments into the archive, writes the anchor, runs checkpoints and watches free space, until nobody can

@@ -22,9 +22,12 @@ mod keeper;
 mod local;
 mod release;
 mod runtime;
+#[cfg(all(test, feature = "shuttle"))]
+mod schedules;
 mod session;
 mod shell;
 mod store;
+mod sync;
 mod worker;
 mod writer;
 

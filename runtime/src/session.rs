@@ -6,6 +6,8 @@ use crate::inbox::{Message, Wanted};
 use crate::keeper::Keeper;
 use crate::release::Release;
 use crate::shell::Shell;
+use crate::sync::LOOK;
+use crate::sync::mpsc::{SyncSender, sync_channel};
 use crate::writer::{Halt, Progress, Work, Writer};
 use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Reply, ReplyTo};
 use antiphon_history::{RunKey, Timestamp, WorkflowKey};
@@ -13,7 +15,6 @@ use antiphon_recorder::{Error as StoreError, Reader, Store};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -244,10 +245,8 @@ impl<'a> Session<'a> {
         if !self.shell.clock.runs() {
             return None;
         }
-        // Invariant 9: even with every wake-up lost the thread looks again within a second.
-        let longest = Duration::from_secs(1);
         let wait = next.map(|next| Duration::from_millis(next.since_ms(self.now())));
-        Some(wait.unwrap_or(longest).min(longest))
+        Some(wait.unwrap_or(LOOK).min(LOOK))
     }
 
     fn can_skip(&self) -> bool {

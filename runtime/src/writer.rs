@@ -3,11 +3,11 @@
 use crate::backlog::Feed;
 use crate::inbox::{Inbox, Message};
 use crate::release::{self, Release};
+use crate::sync::{Mutex, MutexGuard, mpsc::Receiver};
 use antiphon_history::{Bytes, Segment, Timestamp, planted};
 use antiphon_recorder::{Error, Log};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// One batch on its way to the log.
 pub(crate) struct Work {
