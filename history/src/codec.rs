@@ -2,7 +2,7 @@
 //! `docs/history-format.md`.
 
 use crate::limits::{DEPTH_MAX, EVENT_MAX_BYTES};
-use crate::varint;
+use crate::{planted, varint};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -42,6 +42,9 @@ pub enum DecodeError {
     /// The MessagePack itself, or a name in it that no event has.
     #[error("an event cannot be read: {0}")]
     Event(String),
+    /// Values are not in the one order in which they are written.
+    #[error("the {0} are not in the order in which they are written")]
+    Order(&'static str),
     /// A header names something impossible.
     #[error("a record header is not possible: {0}")]
     Header(&'static str),
@@ -67,10 +70,13 @@ pub(crate) fn read_event<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, De
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     let mut rest = body;
     let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
-    deserializer.set_max_depth(DEPTH_MAX);
+    if !planted!("depth-not-bounded") {
+        deserializer.set_max_depth(DEPTH_MAX);
+    }
     let value = T::deserialize(&mut deserializer).map_err(|error| DecodeError::Event(error.to_string()))?;
     match rest.len() {
         0 => Ok(value),
+        _ if planted!("trailing-bytes-accepted") => Ok(value),
         bytes => Err(DecodeError::Trailing { bytes }),
     }
 }

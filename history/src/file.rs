@@ -129,6 +129,10 @@ fn read_parts(rest: &mut &[u8]) -> Result<(HistoryFile, Digest), DecodeError> {
     }
     for _ in 0..varint::read_len(rest, rest.len(), "list of payloads")? {
         let digest = Digest::from_slice(varint::take(rest, 32)?).ok_or(DecodeError::Truncated)?;
+        // As they are written: a history has one form, and no payload that another one hides.
+        if history.payloads.last_key_value().is_some_and(|(last, _)| *last >= digest) {
+            return Err(DecodeError::Order("payloads"));
+        }
         let len = varint::read_len(rest, PAYLOAD_MAX_BYTES, "payload")?;
         history.payloads.insert(digest, varint::take(rest, len)?.into());
     }

@@ -37,6 +37,60 @@ pub const FAULTS: &[Fault] = &[
         invariant: 9,
         caught_by: "schedules",
     },
+    Fault {
+        name: "anchor-ignored",
+        does: "a store whose log lost its end is opened as if nothing had happened",
+        invariant: 1,
+        caught_by: "rot",
+    },
+    Fault {
+        name: "segment-chain-not-checked",
+        does: "a segment is taken for the next one whatever its digest says",
+        invariant: 2,
+        caught_by: "rot",
+    },
+    Fault {
+        name: "history-chain-not-checked",
+        does: "records are handed out although they do not end in the tip of their run's row",
+        invariant: 2,
+        caught_by: "rot",
+    },
+    Fault {
+        name: "payload-digest-not-checked",
+        does: "a large payload is handed out with a history although its bytes are not what its name says",
+        invariant: 2,
+        caught_by: "rot",
+    },
+    Fault {
+        name: "row-checksum-not-checked",
+        does: "a catalogue row is handed out although its checksum is wrong",
+        invariant: 6,
+        caught_by: "rot",
+    },
+    Fault {
+        name: "files-not-watched",
+        does: "an engine goes on to acknowledge although its files were removed",
+        invariant: 1,
+        caught_by: "rot",
+    },
+    Fault {
+        name: "length-not-bounded",
+        does: "memory is taken for the length that squeezed bytes claim",
+        invariant: 7,
+        caught_by: "rot",
+    },
+    Fault {
+        name: "depth-not-bounded",
+        does: "the decoder of events follows any nesting down its stack",
+        invariant: 7,
+        caught_by: "rot",
+    },
+    Fault {
+        name: "trailing-bytes-accepted",
+        does: "bytes behind the end of an event are passed over",
+        invariant: 2,
+        caught_by: "rot",
+    },
 ];
 
 const NONE: usize = usize::MAX;

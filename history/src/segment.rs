@@ -1,7 +1,7 @@
 use crate::codec::DecodeError;
 use crate::limits::{EVENT_MAX_BYTES, PAYLOAD_MAX_BYTES, SEGMENT_MAX_BYTES};
 use crate::record::FORMAT_VERSION;
-use crate::{Bytes, Digest, Record, Timestamp, varint};
+use crate::{Bytes, Digest, Record, Timestamp, planted, varint};
 
 /// Everything that one commit makes durable: one row of the log, one link of its chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +26,7 @@ impl Segment {
     /// Whether the segment is what was sealed after `previous`.
     pub fn follows(&self, previous: Digest) -> bool {
         self.digest == Digest::of_segment(previous, self.id, self.at, &self.body)
+            || planted!("segment-chain-not-checked")
     }
 }
 

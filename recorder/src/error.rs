@@ -18,7 +18,7 @@ pub enum ErrorKind {
     Unknown,
     /// What was read is not what was written. Stop.
     Corrupt,
-    /// Somebody else writes this store. Stop at once.
+    /// Somebody else writes this store, or it is no longer where it was. Stop at once.
     Fenced,
     /// The store cannot be used as it is; nothing was touched. A person has to change something.
     Open,
@@ -146,6 +146,24 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A0033. What was committed since the file went may be nowhere; nothing more is written.
+    #[error(
+        "{path} was removed or replaced while the store was open: this engine writes to a file that nobody else can find, and stops; put the folder back as it was, or restore a backup [A0033]"
+    )]
+    Displaced {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A0034. Nothing was written.
+    #[error(
+        "{path} is on a network file system ({kind}), where neither locks nor syncs can be relied on: use a local disk, or go on by `allow_network_volume` [A0034]"
+    )]
+    NetworkVolume {
+        /// The folder.
+        path: PathBuf,
+        /// Which.
+        kind: &'static str,
+    },
     /// The caller's segment does not follow. Nothing was written.
     #[error("segment {found} does not follow here, where {expected} is next: {problem}")]
     Conflict {
@@ -174,8 +192,9 @@ impl Error {
             | Error::NotWritable { .. }
             | Error::OpenElsewhere { .. }
             | Error::NewerFormat { .. }
+            | Error::NetworkVolume { .. }
             | Error::Setting { .. } => ErrorKind::Open,
-            Error::Fenced { .. } => ErrorKind::Fenced,
+            Error::Fenced { .. } | Error::Displaced { .. } => ErrorKind::Fenced,
             Error::Full { .. } => ErrorKind::Full,
             Error::LogDamaged { .. }
             | Error::Loss { .. }
@@ -201,6 +220,8 @@ impl Error {
             Error::Unknown { .. } => "A0009",
             Error::Busy { .. } => "A0010",
             Error::Setting { .. } => "A0011",
+            Error::Displaced { .. } => "A0033",
+            Error::NetworkVolume { .. } => "A0034",
             Error::Conflict { .. } => return None,
         })
     }
@@ -218,6 +239,8 @@ impl Error {
             | Error::AnchorUnusable { .. }
             | Error::ArchiveDamaged { .. }
             | Error::Setting { .. }
+            | Error::Displaced { .. }
+            | Error::NetworkVolume { .. }
             | Error::Conflict { .. } => false,
         }
     }

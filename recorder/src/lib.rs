@@ -32,6 +32,8 @@ pub mod sqlite;
 #[cfg(feature = "sqlite")]
 mod squeeze;
 mod store;
+#[cfg(feature = "strangers")]
+pub mod strangers;
 mod varint;
 
 pub use archive::{Archive, Watermark};

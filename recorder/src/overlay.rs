@@ -3,7 +3,7 @@
 use crate::fold::{Batch, FoldedRun};
 use crate::{Error, Filter, Reader};
 use antiphon_history::{
-    Bytes, CatalogueRow, Digest, HistoryFile, RunId, RunKey, RunStatus, Timestamp, WorkflowKey, payload_digest,
+    Bytes, CatalogueRow, Digest, HistoryFile, RunId, RunKey, RunStatus, Timestamp, WorkflowKey, payload_digest, planted,
 };
 use std::collections::BTreeMap;
 
@@ -106,7 +106,7 @@ impl Reader for Overlay {
             if let Some(before) = run.before {
                 take_one(&mut counts, &before);
             }
-            *counts.entry(run.row.status).or_default() += 1;
+            add_one(&mut counts, run.row.status);
         }
         Ok(counts)
     }
@@ -118,7 +118,7 @@ impl Reader for Overlay {
                 take_one(&mut counts, &run.row.workflow_type);
             }
             if !run.row.status.is_closed() {
-                *counts.entry(run.row.workflow_type.clone()).or_default() += 1;
+                add_one(&mut counts, run.row.workflow_type.clone());
             }
         }
         Ok(counts)
@@ -148,6 +148,12 @@ impl Reader for Overlay {
     }
 }
 
+/// What is below may be counted wrongly, and then so is this; but it does not overflow.
+fn add_one<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K) {
+    let count = counts.entry(key).or_default();
+    *count = count.saturating_add(1);
+}
+
 fn take_one<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;
@@ -160,11 +166,14 @@ fn take_one<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
 /// Checks what is about to be handed out as one run's history: the chain ends at the row's tip with the row's number
 /// of records, and every payload is what its name says.
 pub(crate) fn check_history(row: &CatalogueRow, history: &HistoryFile) -> Result<(), Error> {
-    if history.records.len() as u64 != row.records || history.tip() != row.tip {
+    let is_chained = history.records.len() as u64 == row.records && history.tip() == row.tip;
+    if !is_chained && !planted!("history-chain-not-checked") {
         return Err(Error::damaged_run(row.key, "its records are not those that its row was folded from"));
     }
     match history.payloads.iter().find(|(digest, bytes)| payload_digest(bytes) != **digest) {
-        Some((digest, _)) => Err(Error::damaged_run(row.key, format!("payload {digest:?} has other bytes"))),
-        None => Ok(()),
+        Some((digest, _)) if !planted!("payload-digest-not-checked") => {
+            Err(Error::damaged_run(row.key, format!("payload {digest:?} has other bytes")))
+        }
+        _ => Ok(()),
     }
 }

@@ -111,6 +111,19 @@ impl Packed {
     }
 }
 
+#[cfg(feature = "strangers")]
+impl Packed {
+    /// The first form, which [`Packed::read_part`] reads.
+    pub(crate) fn to_part(&self) -> Vec<u8> {
+        let mut part = Vec::new();
+        varint::write(&mut part, self.count);
+        part.extend_from_slice(&self.framed);
+        varint::write(&mut part, self.payloads.len() as u64);
+        self.payloads.iter().for_each(|digest| part.extend_from_slice(&digest.0));
+        part
+    }
+}
+
 fn take_framed<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
     let len = varint::read_len(bytes, SEGMENT_MAX_BYTES, "record")?;
     varint::take(bytes, len)

@@ -74,8 +74,16 @@ pub trait Anchor: Send {
     fn write(&mut self, log: Tip, watermark: Watermark) -> Result<(), Error>;
 }
 
-/// The volume that the store lies on.
+/// The volume that the store lies on, and whether the store still lies there.
 pub trait Space: Send {
+    /// Whether the files that are written are still those that stand in the store's place. Cheap; call it about once a
+    /// second, and before an anchor is written, which would vouch for what nobody will find.
+    ///
+    /// Errors: [`Error::Displaced`]. A store without files is where it is.
+    fn check_in_place(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Bytes that may still be written.
     fn free_bytes(&self) -> Result<u64, Error>;
 

@@ -5,7 +5,9 @@
 //! | [`world`] | a partition on paper: inputs and time by hand, every segment kept |
 //! | [`programs`] | workflows, kept as long as their recorded histories |
 //! | [`scenarios`] | the recordings: how each history in `fixtures/histories` came about |
+//! | [`strangers`] | bytes that nobody of ours wrote, and everything that reads them |
 
 pub mod programs;
 pub mod scenarios;
+pub mod strangers;
 pub mod world;

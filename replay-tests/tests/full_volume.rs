@@ -99,3 +99,51 @@ async fn a_volume_that_fills_up_loses_nothing_and_the_engine_goes_on_when_there_
     let rows = antiphon_recorder::sqlite::snapshot(&store).unwrap().list(&Default::default()).unwrap();
     assert_eq!(rows.len(), 7, "each id is one run");
 }
+
+/// Bytes that are left on the volume when it fills up: so that the last of them goes into the log, into the archive, into a
+/// checkpoint of either, or into an anchor.
+const LEFT: [u64; 7] = [0, 8 << 10, 40 << 10, 200 << 10, 700 << 10, 1500 << 10, 3000 << 10];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_takes_the_last_bytes_nothing_acknowledged_is_lost() {
+    for left in LEFT {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(volume) = Volume::mount(folder.path(), "size=16m") else {
+            println!("skipped: mounting a tmpfs is not allowed here");
+            return;
+        };
+        let store = volume.0.join("store");
+        let app = Antiphon::open(&store).workflow(keep).activity(echo).min_free_bytes(0).start().unwrap();
+        // Not like its neighbours, so that nothing is squeezed or kept once for all.
+        let text =
+            |index: usize| (0..6_000).map(|word| format!("{:x} ", word * 7919 * (index + 3))).collect::<String>();
+        insist(&app, "before", &text(0), |_| {}).await;
+        let filler = fill(&volume.0);
+        let length = filler.metadata().unwrap().len();
+        std::fs::File::options().write(true).open(&filler).unwrap().set_len(length.saturating_sub(left)).unwrap();
+        let (mut acknowledged, mut refused) = (vec!["before".to_owned()], 0);
+        for index in 1..10_000 {
+            let id = format!("at-the-brim-{index}");
+            match app.start(&id, keep(text(index))).await {
+                Ok(_) => acknowledged.push(id),
+                Err(error) => {
+                    assert!(error.retryable(), "{left} bytes left: {error}");
+                    refused += 1;
+                }
+            }
+            if refused == 3 {
+                break;
+            }
+        }
+        assert_eq!(refused, 3, "{left} bytes left, and {} starts fitted in", acknowledged.len());
+        std::fs::remove_file(&filler).unwrap();
+        insist(&app, "after", "y", |_| {}).await;
+        acknowledged.push("after".to_owned());
+        for id in &acknowledged {
+            assert!(app.get::<keep>(id.as_str()).unwrap().result().await.is_ok(), "{left} bytes left: {id}");
+        }
+        app.stop();
+        let report = antiphon_recorder::sqlite::verify(&store).unwrap();
+        assert!(report.is_whole(), "{left} bytes left: {:?}", report.problems);
+    }
+}

@@ -23,12 +23,12 @@ pub(crate) struct Keeper {
     pub(crate) full: Arc<AtomicBool>,
 }
 
-/// How often the free space is looked at when nothing happens.
+/// How often the files and the free space are looked at when nothing happens.
 const IDLE: Duration = LOOK;
 
 impl Keeper {
-    /// Folds segments into the archive, writes the anchor, runs checkpoints and watches free space, until nobody can
-    /// commit any more; then folds what is left and writes the anchor a last time.
+    /// Folds segments into the archive, writes the anchor, runs checkpoints, watches the files and the free space,
+    /// until nobody can commit any more; then folds what is left and writes the anchor a last time.
     pub(crate) fn run(mut self, durable: &Intake, mut tip: Tip) {
         if let Err(error) = self.keep(durable, &mut tip) {
             self.inbox.post(Message::Failed(error));
@@ -70,6 +70,7 @@ impl Keeper {
                 self.watch_space()?;
             }
             if anchored != tip.id && (over || anchored_at.elapsed() >= anchor_every) {
+                self.space.check_in_place()?;
                 self.anchor.write(*tip, self.archive.watermark())?;
                 anchored = tip.id;
                 anchored_at = Instant::now();
@@ -84,6 +85,7 @@ impl Keeper {
     }
 
     fn watch_space(&mut self) -> Result<(), Error> {
+        self.space.check_in_place()?;
         let full = self.space.is_low()?;
         if self.full.swap(full, Ordering::Relaxed) && !full {
             self.space.restore_ballast()?;

@@ -206,6 +206,12 @@ impl Builder {
         self
     }
 
+    /// Opens a store on a network file system, where neither locks nor syncs can be relied on. See A0034.
+    pub fn allow_network_volume(mut self) -> Builder {
+        self.options.allow_network_volume = true;
+        self
+    }
+
     /// Starts although the store has open runs that this program has no code for; they are left blocked. See A0028.
     pub fn allow_unknown_workflows(mut self) -> Builder {
         self.allow_unknown_workflows = true;

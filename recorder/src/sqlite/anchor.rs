@@ -40,17 +40,16 @@ impl Anchored {
         Anchored { store, segment: log.id, digest: log.digest, batch, ledger }
     }
 
-    fn to_line(self) -> String {
+    pub(super) fn to_line(self) -> String {
         let store: String = self.store.iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         });
         let Anchored { segment, digest, batch, ledger, .. } = self;
-        let body = format!("{WORD} {VERSION} {store} {segment} {digest} {batch} {ledger}");
-        format!("{body} {}\n", checksum(&body))
+        sealed(&format!("{WORD} {VERSION} {store} {segment} {digest} {batch} {ledger}"))
     }
 
-    fn from_line(line: &str) -> Result<Anchored, &'static str> {
+    pub(super) fn from_line(line: &str) -> Result<Anchored, &'static str> {
         let line = line.strip_suffix('\n').ok_or("its line has no end")?;
         let (body, sum) = line.rsplit_once(' ').ok_or("it is not an anchor")?;
         if sum != checksum(body) {
@@ -158,6 +157,11 @@ pub(super) fn replace(folder: &Folder, anchored: Anchored) -> Result<(), Error> 
 
 fn no_follow(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0))
+}
+
+/// A line: its body, and a checksum over that.
+pub(super) fn sealed(body: &str) -> String {
+    format!("{body} {}\n", checksum(body))
 }
 
 /// 64 bits over the line, against accidents.

@@ -92,6 +92,11 @@ impl Db {
         move |error| classify(file, path.clone(), doing, error)
     }
 
+    /// Says that this file is not what was written.
+    pub(super) fn damaged(&self, problem: String) -> Error {
+        damaged(self.file, problem)
+    }
+
     /// Runs `work` in one transaction that is committed at its end, or rolled back if it or the commit fails.
     pub(super) fn write<T>(
         &self,
@@ -134,12 +139,16 @@ impl Db {
     }
 }
 
-fn classify(file: DbFile, path: PathBuf, doing: &'static str, error: rusqlite::Error) -> Error {
-    use rusqlite::Error as E;
-    let damaged = |problem: String| match file {
+fn damaged(file: DbFile, problem: String) -> Error {
+    match file {
         DbFile::Log => Error::LogDamaged { segment: None, problem },
         DbFile::Archive => Error::damaged_archive(problem),
-    };
+    }
+}
+
+fn classify(file: DbFile, path: PathBuf, doing: &'static str, error: rusqlite::Error) -> Error {
+    use rusqlite::Error as E;
+    let damaged = |problem| damaged(file, problem);
     let code = match &error {
         E::SqliteFailure(failure, _) => failure.code,
         // A value of a type that we never wrote there, or a row that must be there and is not.
@@ -159,7 +168,10 @@ fn classify(file: DbFile, path: PathBuf, doing: &'static str, error: rusqlite::E
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown | ErrorCode::TypeMismatch => {
             damaged(format!("{doing}: {error}"))
         }
-        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Error::NotWritable { path, problem: error.to_string() },
+        // A reader too needs its side files beside the database, and SQLite makes them where it can write.
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
+            Error::NotWritable { path, problem: error.to_string() }
+        }
         _ => Error::Unknown { doing, source: error.into() },
     }
 }

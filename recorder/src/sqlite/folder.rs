@@ -69,8 +69,11 @@ impl Folder {
     /// Looks at a folder that must hold a store already, without changing it.
     pub(super) fn existing(path: &Path) -> Result<Folder, Error> {
         let folder = Folder::look(path)?;
-        for name in DATABASES {
+        // All of them, not the databases alone: SQLite follows a link under the name of a write-ahead log.
+        for name in OURS {
             refuse_odd_file(&folder.file(name))?;
+        }
+        for name in DATABASES {
             if !folder.file(name).exists() {
                 return Err(refuse(path, format!("it has no {name}, so there is no store; name the store's folder")));
             }

@@ -86,7 +86,7 @@ pub(super) fn parts(db: &Db, run: RunKey, end: Option<u64>) -> Result<Vec<(Diges
     while let Some(row) = rows.next().map_err(&failed)? {
         let part = row.get::<_, i64>(0).and_then(uint).map_err(&failed)?;
         if part != next {
-            return Err(Error::damaged_run(run, format!("records {next} to {} are missing", part - 1)));
+            return Err(Error::damaged_run(run, gap(next, part)));
         }
         let body = row.get_ref(2).map_err(&failed)?.as_blob().map_err(|error| failed(error.into()))?;
         let packed = Packed::read_part(body)
@@ -95,7 +95,15 @@ pub(super) fn parts(db: &Db, run: RunKey, end: Option<u64>) -> Result<Vec<(Diges
         parts.push((db::digest(row, 1).map_err(&failed)?, packed));
     }
     match end {
-        Some(end) if end != next => Err(Error::damaged_run(run, format!("records {next} to {} are missing", end - 1))),
+        Some(end) if end != next => Err(Error::damaged_run(run, gap(next, end))),
         _ => Ok(parts),
+    }
+}
+
+/// Record `next` should follow, and `found` does. A number that was never given out may be smaller, even zero.
+fn gap(next: u64, found: u64) -> String {
+    match found.checked_sub(1) {
+        Some(last) if last >= next => format!("records {next} to {last} are missing"),
+        _ => format!("record {found} follows where {next} is next"),
     }
 }

@@ -15,25 +15,30 @@ mod anchor;
 mod archive;
 mod checkpoint;
 mod db;
+mod files;
 mod folder;
 mod history;
 mod ledger;
 mod lock;
 mod log;
 mod names;
+mod network;
 mod open;
 mod pragma;
 mod reader;
 mod recent;
 mod row;
 mod schema;
+mod shape;
 mod snapshot;
 mod space;
+#[cfg(feature = "strangers")]
+pub(crate) mod strangers;
 mod stretch;
 mod verify;
 
 pub use open::open;
-pub use snapshot::snapshot;
+pub use snapshot::{snapshot, snapshot_accepting_loss};
 pub use verify::{Problem, VerifyReport, verify};
 
 use crate::Durability;
@@ -49,10 +54,18 @@ pub struct Options {
     /// Below this many free bytes the volume counts as low, and the ballast is not restored. Default: 64 MiB, which is
     /// the largest write-ahead log that a writer tolerates.
     pub min_free_bytes: u64,
+    /// Go on although the folder lies on a network file system, where neither locks nor syncs can be relied on; see
+    /// A0034. Default: false.
+    pub allow_network_volume: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { durability: Durability::Full, accept_loss: false, min_free_bytes: 64 * 1024 * 1024 }
+        Options {
+            durability: Durability::Full,
+            accept_loss: false,
+            min_free_bytes: 64 * 1024 * 1024,
+            allow_network_volume: false,
+        }
     }
 }

@@ -76,7 +76,9 @@ pub(super) fn visit(
     while let Some(row) = rows.next().map_err(&failed)? {
         let chunk: u64 = row.get(0).and_then(uint).map_err(&failed)?;
         let entries = row.get_ref(1).map_err(&failed)?.as_blob().map_err(|error| failed(error.into()))?;
-        let first = chunk.checked_mul(CHUNK_RUNS).filter(|_| entries.len() <= CHUNK_RUNS as usize * ENTRY_BYTES);
+        // Keys are positive integers of SQLite's. A chunk beyond them was never written, and could not be counted through.
+        let first = chunk.checked_mul(CHUNK_RUNS).filter(|first| *first < i64::MAX.cast_unsigned());
+        let first = first.filter(|_| entries.len() <= CHUNK_RUNS as usize * ENTRY_BYTES);
         let first = first.ok_or_else(|| Error::damaged_archive(format!("the names of chunk {chunk} are too many")))?;
         for (key, entry) in (first..).zip(entries.chunks(ENTRY_BYTES)).filter(|(key, _)| *key >= from.0) {
             if let Some(name) = Name::of_entry(entry) {

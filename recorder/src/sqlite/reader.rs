@@ -225,14 +225,14 @@ impl Reader for SqliteReader {
 
     fn count_by_status(&mut self) -> Result<BTreeMap<RunStatus, u64>, Error> {
         let mut counts = BTreeMap::new();
-        self.tally()?.into_iter().for_each(|(_, status, runs)| *counts.entry(status).or_default() += runs);
+        self.tally()?.into_iter().for_each(|(_, status, runs)| add(counts.entry(status).or_default(), runs));
         Ok(counts)
     }
 
     fn count_open_by_type(&mut self) -> Result<BTreeMap<String, u64>, Error> {
         let mut counts = BTreeMap::new();
         let open = self.tally()?.into_iter().filter(|(_, status, _)| !status.is_closed());
-        open.for_each(|(workflow_type, _, runs)| *counts.entry(workflow_type).or_default() += runs);
+        open.for_each(|(workflow_type, _, runs)| add(counts.entry(workflow_type).or_default(), runs));
         Ok(counts)
     }
 
@@ -256,6 +256,11 @@ impl Reader for SqliteReader {
         let last = self.db.conn.query_row("SELECT max(key) FROM run", [], |row| row.get::<_, Option<i64>>(0));
         uint(last.map_err(&failed)?.unwrap_or(0)).map_err(&failed)
     }
+}
+
+/// Counts are read from the file: `verify` finds wrong ones, and until then no sum of them may overflow.
+fn add(count: &mut u64, runs: u64) {
+    *count = count.saturating_add(runs);
 }
 
 /// A run's row, and the last block of its history.

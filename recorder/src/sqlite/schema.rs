@@ -2,7 +2,7 @@
 
 use super::db::{Access, Db, DbFile, digest, int, uint};
 use super::folder::Folder;
-use super::{names, pragma};
+use super::{names, pragma, shape};
 use crate::{Error, Watermark};
 use antiphon_history::{RunKey, Timestamp};
 
@@ -21,12 +21,12 @@ pub(super) enum Format {
     Blocks,
 }
 
-const LOG: &str = "
+pub(super) const LOG: &str = "
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), store BLOB NOT NULL, format_minor INTEGER NOT NULL);
 CREATE TABLE segment (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, digest BLOB NOT NULL, body BLOB NOT NULL);
 ";
 
-const ARCHIVE_META: &str = "
+pub(super) const ARCHIVE_META: &str = "
 CREATE TABLE meta (
     one INTEGER PRIMARY KEY CHECK (one = 1), store BLOB NOT NULL, format_minor INTEGER NOT NULL,
     segment INTEGER NOT NULL, digest BLOB NOT NULL, at_ms INTEGER NOT NULL, ledger BLOB NOT NULL, batches INTEGER NOT NULL
@@ -44,7 +44,7 @@ CREATE TABLE ledger (batch INTEGER PRIMARY KEY, through_segment INTEGER NOT NULL
 
 /// What a fold adds to grows at its end, whatever the size of the store. Few indexes, since each is paid in every batch:
 /// three that hold only the runs that somebody looks for.
-const ARCHIVE_RUNS: &str = "
+pub(super) const ARCHIVE_RUNS: &str = "
 CREATE TABLE run (
     key INTEGER PRIMARY KEY, block INTEGER NOT NULL, status INTEGER NOT NULL, due_ms INTEGER,
     needs_loading INTEGER NOT NULL, row BLOB NOT NULL
@@ -54,7 +54,7 @@ CREATE TABLE block (
     id INTEGER PRIMARY KEY, batch INTEGER NOT NULL, through_segment INTEGER NOT NULL, body BLOB NOT NULL
 );
 ";
-const ARCHIVE_INDEXES: &str = "
+pub(super) const ARCHIVE_INDEXES: &str = "
 CREATE INDEX run_status ON run (status) WHERE status <> 3;
 CREATE INDEX run_due ON run (due_ms) WHERE due_ms IS NOT NULL;
 CREATE INDEX run_needs_loading ON run (needs_loading) WHERE needs_loading = 1;
@@ -96,6 +96,8 @@ pub(super) fn peek(folder: &Folder, file: DbFile) -> Result<Found, Error> {
     if found > FORMAT_MAJOR {
         return Err(Error::NewerFormat { path: db.path.clone(), found, known: FORMAT_MAJOR });
     }
+    // Before the first of its tables is read: a view in a table's place may do anything but end.
+    shape::check(&db, format(&db)?)?;
     store_id(&db).map(Found::Store)
 }
 

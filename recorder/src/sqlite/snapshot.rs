@@ -1,10 +1,12 @@
 //! A picture of everything durable, taken beside a running engine or without one.
 
+use super::anchor::{self, Standing};
 use super::db::{Access, Db, DbFile};
 use super::folder::Folder;
+use super::open::judge_found;
 use super::reader::{self, SqliteReader};
 use super::schema::{self, Found};
-use super::{log, pragma};
+use super::{ledger, log, pragma};
 use crate::fold::Batch;
 use crate::overlay::Overlay;
 use crate::{Error, Reader};
@@ -16,15 +18,45 @@ use std::path::Path;
 ///
 /// Drop it soon: while it lives the archive's write-ahead log cannot start over and grows.
 ///
-/// Errors: [`Error::Folder`] if there is no store, [`Error::NewerFormat`], and what reading can meet.
+/// Errors: [`Error::Folder`] if there is no store, [`Error::NewerFormat`], [`Error::Loss`] and
+/// [`Error::AnchorUnusable`] if what is there is not all that there was, and what reading can meet.
 pub fn snapshot(folder: &Path) -> Result<Box<dyn Reader>, Error> {
     pragma::check_library()?;
     let folder = Folder::existing(folder)?;
-    let (log, archive) = pictures(&folder)?;
+    loop {
+        // Before the log: an anchor that is written while we read is behind what we see, never ahead of it.
+        let anchored = anchor::read(&folder);
+        let before = anchored.as_ref().ok().copied();
+        let taken = take(&folder, |standing| judge_found(&folder, anchored?, standing));
+        // An engine that opened the store meanwhile may have begun a new count; its anchor tells.
+        let moved = || anchor::read(&folder).ok() != before;
+        match taken {
+            Err(Error::Loss { .. } | Error::AnchorUnusable { .. }) if moved() => {}
+            taken => return taken,
+        }
+    }
+}
+
+/// As [`snapshot`], though the anchor may say that segments are gone: shows what is left. For people who look at a damaged
+/// store, and were told.
+pub fn snapshot_accepting_loss(folder: &Path) -> Result<Box<dyn Reader>, Error> {
+    pragma::check_library()?;
+    take(&Folder::existing(folder)?, |_| Ok(()))
+}
+
+fn take(folder: &Folder, judge: impl FnOnce(&Standing<'_>) -> Result<(), Error>) -> Result<Box<dyn Reader>, Error> {
+    let (log, archive) = pictures(folder)?;
     let mut batch = Batch::empty(schema::watermark(&archive)?);
-    let (from, format) = (batch.watermark.tip(), schema::format(&archive)?);
-    log::walk_tail(&log, from, &mut |portion| {
+    let (watermark, format) = (batch.watermark, schema::format(&archive)?);
+    let tip = log::walk_tail(&log, watermark.tip(), &mut |portion| {
         batch.extend(portion, &mut |run| Ok(reader::row(&archive, format, run)?.map(|(row, _)| row)))
+    })?;
+    judge(&Standing {
+        store: schema::store_id(&archive)?,
+        tip,
+        watermark,
+        segment_digest: &|segment| log::digest_of(&log, segment),
+        ledger_digest: &|batch| ledger::digest_of(&archive, batch),
     })?;
     Ok(Box::new(Overlay::new(Box::new(SqliteReader::of_picture(archive)?), batch)))
 }

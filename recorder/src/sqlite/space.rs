@@ -1,3 +1,4 @@
+use super::files::Files;
 use super::folder::Folder;
 use crate::{Error, Guard, Space};
 use std::io::{self, Write};
@@ -7,11 +8,16 @@ const BALLAST_BYTES: u64 = 1024 * 1024;
 
 pub(super) struct SqliteSpace {
     pub(super) folder: Folder,
+    pub(super) files: Files,
     pub(super) min_free_bytes: u64,
     pub(super) _guard: Guard,
 }
 
 impl Space for SqliteSpace {
+    fn check_in_place(&self) -> Result<(), Error> {
+        self.files.check()
+    }
+
     fn free_bytes(&self) -> Result<u64, Error> {
         let path = self.folder.path();
         let volume =

@@ -1,10 +1,10 @@
-//! Records what `fixtures/` lacks: the histories of `histories/v1` and the store of `stores/v2`. Existing files are never
-//! touched.
+//! Records what `fixtures/` lacks: the histories of `histories/v1`, the store of `stores/v2`, and the bytes of `corpus` that
+//! hostile ones are made of. Existing files are never touched.
 //!
 //! Run from the root of the repository: `cargo run -p antiphon-replay-tests --bin record-fixtures`.
 
 use antiphon::Antiphon;
-use antiphon_replay_tests::{programs, scenarios, world};
+use antiphon_replay_tests::{programs, scenarios, strangers, world};
 use std::error::Error;
 use std::path::Path;
 
@@ -12,7 +12,20 @@ use std::path::Path;
 async fn main() -> Result<(), Box<dyn Error>> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
     histories(&fixtures.join("histories/v1"))?;
-    store(&fixtures.join("stores/v2")).await
+    store(&fixtures.join("stores/v2")).await?;
+    Ok(corpus(&fixtures.join("corpus"))?)
+}
+
+fn corpus(folder: &Path) -> std::io::Result<()> {
+    for (target, name, bytes) in strangers::made() {
+        let file = folder.join(target).join(name);
+        if !file.exists() {
+            std::fs::create_dir_all(folder.join(target))?;
+            std::fs::write(&file, bytes)?;
+            println!("recorded  {}", file.display());
+        }
+    }
+    Ok(())
 }
 
 fn histories(folder: &Path) -> std::io::Result<()> {

@@ -1,6 +1,8 @@
 use super::Error;
+use super::output::clean;
 use antiphon_history::{CatalogueRow, HistoryFile, RunId, WorkflowKey};
-use antiphon_recorder::{Filter, Reader, sqlite};
+use antiphon_recorder::{Error as StoreError, Filter, Reader, sqlite};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Rows that are read at once while all rows are looked through: bounds the memory, not the answer.
@@ -33,8 +35,23 @@ pub(super) struct RunArg {
 }
 
 /// Opens a store for reading: everything durable now, and nothing later.
+///
+/// A store that lost something is shown as far as it goes, since that is what a person needs who wants to mend it; but
+/// never without saying so.
 pub(super) fn open(store: &Path) -> Result<Box<dyn Reader>, Error> {
-    Ok(sqlite::snapshot(store)?)
+    match sqlite::snapshot(store) {
+        Err(lost @ (StoreError::Loss { .. } | StoreError::AnchorUnusable { .. })) => {
+            let left = sqlite::snapshot_accepting_loss(store)?;
+            // If stderr is gone there is nobody to tell.
+            let _ = writeln!(
+                std::io::stderr(),
+                "warning: what follows is not all that there was: {}",
+                clean(&lost.to_string())
+            );
+            Ok(left)
+        }
+        opened => Ok(opened?),
+    }
 }
 
 impl RunArg {
