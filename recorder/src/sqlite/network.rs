@@ -4,14 +4,14 @@
 use super::folder::Folder;
 use crate::Error;
 
-/// What Linux calls the file systems that are refused (`statfs(2)`, `linux/magic.h`).
+/// What Linux calls the file systems that are refused (`statfs(2)`, `linux/magic.h`). FUSE and 9P are not among them:
+/// some are remote, but whole containers stand on others, and nothing tells which is which.
 #[cfg(target_os = "linux")]
-const KINDS: [(u32, &str); 14] = [
+const KINDS: [(u32, &str); 12] = [
     (0x6969, "NFS"),
     (0x517b, "SMB"),
     (0xff53_4d42, "CIFS"),
     (0xfe53_4d42, "SMB2"),
-    (0x0102_1997, "9P"),
     (0x5346_414f, "AFS"),
     (0x6b41_4653, "AFS"),
     (0x7375_7245, "Coda"),
@@ -20,9 +20,6 @@ const KINDS: [(u32, &str); 14] = [
     (0x4750_4653, "GPFS"),
     (0x7461_636f, "OCFS2"),
     (0x0116_1970, "GFS2"),
-    // Most of what is mounted by a program is remote or shared with another system (sshfs, virtiofs, buckets), and
-    // nothing tells the rest from it.
-    (0x6573_5546, "FUSE"),
 ];
 
 /// Refuses a folder on a network file system. Only Linux tells: elsewhere nothing is refused.
@@ -54,11 +51,12 @@ mod tests {
 
     #[test]
     fn what_is_remote_is_known_by_its_number_and_what_is_local_is_not() {
-        for (number, name) in [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0x0102_1997, "9P"), (0x6573_5546, "FUSE")] {
+        for (number, name) in [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0x00c3_6400, "Ceph")] {
             assert_eq!(kind(number), Some(name));
         }
-        // ext4, XFS, Btrfs, tmpfs, overlay, ZFS.
-        for number in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1] {
+        // ext4, XFS, Btrfs, tmpfs, overlay, ZFS; and those that may be either, 9P and FUSE.
+        let local = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1];
+        for number in local.into_iter().chain([0x0102_1997, 0x6573_5546]) {
             assert_eq!(kind(number), None);
         }
     }
