@@ -91,6 +91,96 @@ pub const FAULTS: &[Fault] = &[
         invariant: 2,
         caught_by: "rot",
     },
+    Fault {
+        name: "log-not-synced",
+        does: "the log asks for NORMAL where FULL was promised",
+        invariant: 1,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "archive-not-synced",
+        does: "the archive is not synced, though the log lets go of what the archive has",
+        invariant: 1,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "anchor-not-written",
+        does: "the anchor stays where the opening put it",
+        invariant: 6,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "anchor-ahead-of-log",
+        does: "the anchor names a segment that is not there yet",
+        invariant: 1,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "log-pruned-before-archived",
+        does: "the log lets go of segments that the archive has not taken over",
+        invariant: 2,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "watermark-before-batch",
+        does: "the watermark moves in a commit of its own, before its batch",
+        invariant: 6,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "folder-not-synced",
+        does: "created and renamed names are not synced",
+        invariant: 1,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "unknown-taken-as-applied",
+        does: "a commit of unknown result counts as done",
+        invariant: 1,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "released-though-failed",
+        does: "answers and requests leave although the append failed",
+        invariant: 1,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "payload-left-out",
+        does: "large payloads are not written with their batch",
+        invariant: 6,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "tail-not-folded",
+        does: "an opening leaves the log's tail out of the archive",
+        invariant: 6,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "open-runs-forgotten",
+        does: "an opening loads no run that needs care",
+        invariant: 9,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "lock-not-minded",
+        does: "a second engine opens a store that is open",
+        invariant: 5,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "half-creation-refused",
+        does: "a store whose first creation was interrupted is taken for a damaged one",
+        invariant: 1,
+        caught_by: "breaking",
+    },
+    Fault {
+        name: "upgraded-in-two-steps",
+        does: "a store calls itself of the newest format before it is",
+        invariant: 2,
+        caught_by: "breaking",
+    },
 ];
 
 const NONE: usize = usize::MAX;

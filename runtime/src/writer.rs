@@ -69,7 +69,11 @@ impl Writer {
         }
         // On failure the batch's callers are told by their dropped senders, and everything is built again from what is
         // found on opening.
-        state.log.append(&segment).map_err(Halt::Failed)?;
+        let appended = state.log.append(&segment);
+        if appended.is_err() && planted!("released-though-failed") {
+            release::all(std::mem::take(&mut releases), &state.inbox);
+        }
+        appended.map_err(Halt::Failed)?;
         state.progress.syncs.store(state.log.syncs(), Ordering::Relaxed);
         release::all(releases, &state.inbox);
         // The keeper is behind by its bound: waiting here makes callers wait, which is the back-pressure we want.

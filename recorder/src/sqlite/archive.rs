@@ -6,7 +6,7 @@ use super::{ledger, reader, row, schema};
 use crate::block::BlockWriter;
 use crate::fold::{self, Batch, FoldedRun};
 use crate::{Archive, Error, ErrorKind, Guard, Watermark};
-use antiphon_history::{RunKey, RunStatus, Segment};
+use antiphon_history::{RunKey, RunStatus, Segment, planted};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,9 +52,12 @@ impl SqliteArchive {
 
     /// `before` has the last block of each run that was there.
     fn write(&self, batch: &Batch, before: &HashMap<RunKey, u64>) -> Result<Written, Error> {
+        if planted!("watermark-before-batch") {
+            schema::set_watermark(&self.db, batch.watermark)?;
+        }
         self.db.write("folding into the archive", |_| {
             // Fenced where the log is: inside the transaction.
-            if schema::watermark(&self.db)? != self.watermark {
+            if schema::watermark(&self.db)? != self.watermark && !planted!("watermark-before-batch") {
                 return Err(Error::Fenced { segment: self.watermark.segment + 1 });
             }
             let mut written = self.write_blocks(batch, before)?;
@@ -132,7 +135,7 @@ impl SqliteArchive {
     fn write_payloads(&self, batch: &Batch) -> Result<usize, Error> {
         let failed = self.db.failed("writing a payload");
         let mut bytes = 0;
-        for (digest, body) in &batch.payloads {
+        for (digest, body) in batch.payloads.iter().filter(|_| !planted!("payload-left-out")) {
             // The same bytes may come again under the same name, from any run.
             let sql = "INSERT OR IGNORE INTO payload (digest, body) VALUES (?1, ?2)";
             let mut insert = self.db.conn.prepare_cached(sql).map_err(&failed)?;

@@ -3,6 +3,7 @@
 
 use super::db::{Access, Db, DbFile};
 use crate::{Durability, Error};
+use antiphon_history::planted;
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 
@@ -74,6 +75,8 @@ pub(super) fn apply(db: &Db, access: Access) -> Result<(), Error> {
     match access {
         Access::Peek | Access::Create => Ok(()),
         Access::Read => require(db, &READER),
+        Access::Write(_) if planted!("log-not-synced") && db.file == DbFile::Log => require(db, &NORMAL),
+        Access::Write(_) if planted!("archive-not-synced") && db.file == DbFile::Archive => require(db, &NORMAL),
         Access::Checkpoint | Access::Write(Durability::Full) => {
             require(db, &FULL)?;
             if db.file == DbFile::Archive { require(db, &ARCHIVE_WRITER) } else { Ok(()) }
