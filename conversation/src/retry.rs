@@ -1,12 +1,13 @@
 //! What follows an attempt that failed: another, after how long, or none.
 
-use antiphon_history::RetryPolicy;
+use antiphon_history::{RetryPolicy, planted};
 
 /// The wait after attempt number `attempt` failed, or `None` if it was the last that the policy allows.
 ///
 /// Milliseconds, at most `policy.max_ms`. Integer arithmetic only, so every machine computes the same.
 pub fn delay_after(policy: &RetryPolicy, attempt: u32) -> Option<u64> {
-    (attempt < policy.max_attempts).then(|| backoff_ms(policy, attempt))
+    let most = policy.max_attempts + u32::from(planted!("one-attempt-too-many"));
+    (attempt < most).then(|| backoff_ms(policy, attempt))
 }
 
 /// The wait after the `count`-th failure or loss (from 1) under `policy`, without regard to its number of attempts.

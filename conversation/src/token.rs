@@ -1,4 +1,4 @@
-use antiphon_history::{ConversationKey, TokenHash};
+use antiphon_history::{ConversationKey, TokenHash, planted};
 use std::fmt;
 
 /// The secret that a worker's answers for one leg must carry. 128 bits; only its hash is ever written.
@@ -8,6 +8,11 @@ pub struct Token(pub [u8; 16]);
 impl Token {
     /// The half that is written.
     pub fn hash(&self) -> TokenHash {
+        if planted!("token-compared-by-half") {
+            let mut half = self.0;
+            half[8..].fill(0);
+            return TokenHash::of(&half);
+        }
         TokenHash::of(&self.0)
     }
 }
@@ -33,7 +38,8 @@ impl TokenMint {
         let mut place = [0u8; 20];
         place[..8].copy_from_slice(&conversation.run.0.to_le_bytes());
         place[8..12].copy_from_slice(&conversation.ordinal.0.to_le_bytes());
-        place[12..16].copy_from_slice(&conversation.attempt.to_le_bytes());
+        let attempt = if planted!("outcome-without-attempt") { 1 } else { conversation.attempt };
+        place[12..16].copy_from_slice(&attempt.to_le_bytes());
         place[16..].copy_from_slice(&leg.to_le_bytes());
         let mut token = [0u8; 16];
         token.copy_from_slice(&blake3::keyed_hash(&self.0, &place).as_bytes()[..16]);

@@ -14,8 +14,11 @@
 
 use crate::Partition;
 use crate::partition::Due;
+use crate::recorded::Recorded;
+use crate::run::fold;
+use crate::state::{Activity, RunState};
 use antiphon_conversation::{Deadlines, Leg, Phase};
-use antiphon_history::{ConversationKey, Ordinal, RunKey};
+use antiphon_history::{ConversationKey, HistoryFile, Ordinal, RunKey};
 
 /// An invariant that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +60,14 @@ pub enum Broken {
         /// What is counted.
         counted: usize,
     },
+    /// Invariant 6: what is in memory does not follow from the record alone.
+    #[error("run {run:?} in memory differs from its record in {field} (invariant 6)")]
+    NotAsRecorded {
+        /// The run.
+        run: RunKey,
+        /// What differs.
+        field: String,
+    },
     /// Invariant 9: a timer that is in no index would never fire.
     #[error("timer {ordinal} of run {run:?} is in no index (invariant 9)")]
     LostTimer {
@@ -68,6 +79,41 @@ pub enum Broken {
 }
 
 impl Partition {
+    /// Checks that a run in memory is what its whole record says. Only where nothing is decided that is not in `history`;
+    /// what a worker told and is not written (signs of life, progress between two samples) is not compared.
+    pub fn check_recorded(&self, run: RunKey, history: &HistoryFile) -> Result<(), Broken> {
+        let Some(held) = self.runs.get(&run) else { return Ok(()) };
+        let differs = |field: &str| Err(Broken::NotAsRecorded { run, field: field.to_owned() });
+        let recorded = match Recorded::read(history) {
+            Ok(recorded) => recorded,
+            Err(error) => return differs(&format!("everything: {error}")),
+        };
+        let (ours, told) = match fold(&recorded) {
+            Ok(told) => (&held.state, told),
+            Err(error) => return differs(&format!("everything: {error}")),
+        };
+        if (ours.status, ours.next_seq, &ours.outcome) != (told.status, told.next_seq, &told.outcome) {
+            return differs("status");
+        }
+        if ours.timers != told.timers {
+            return differs("timers");
+        }
+        if ours.signal_ids != told.signal_ids || ours.cancel_requested != told.cancel_requested {
+            return differs("what was asked of it");
+        }
+        if ours.blocked != told.blocked {
+            return differs("why it is blocked");
+        }
+        let of =
+            |state: &RunState| state.activities.iter().map(|(ordinal, activity)| picture(ordinal, activity)).collect();
+        let (in_memory, on_record): (Vec<_>, Vec<_>) = (of(ours), of(&told));
+        match in_memory.iter().zip(&on_record).find(|(ours, told)| ours != told) {
+            Some((ours, told)) => differs(&format!("activities: {ours} in memory, {told} on record")),
+            None if in_memory.len() != on_record.len() => differs("the number of activities"),
+            None => Ok(()),
+        }
+    }
+
     /// Checks the invariants that can be seen between two steps.
     pub fn check(&self) -> Result<(), Broken> {
         match self.stats().anomalies {
@@ -122,4 +168,22 @@ impl Partition {
         }
         Ok(())
     }
+}
+
+/// What the record says of an open activity, as text.
+fn picture(ordinal: Ordinal, activity: &Activity) -> String {
+    let Activity { attempt, withdrawn, scheduled_at, conversation, .. } = activity;
+    let leg = conversation.leg().map(|leg| (leg.number, &leg.worker, leg.token, leg.sent_at));
+    format!(
+        "{ordinal}.{attempt} {} since {}, visible {}, {} events, leg {leg:?}, {} losses by {:?}, next {}{}{:?}",
+        conversation.phase(),
+        scheduled_at.0,
+        conversation.visible_at().0,
+        conversation.events(),
+        conversation.losses(),
+        conversation.excluded(),
+        conversation.next_leg(),
+        if *withdrawn { ", withdrawn " } else { " " },
+        conversation.no_worker(),
+    )
 }

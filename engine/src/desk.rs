@@ -1,7 +1,7 @@
 use crate::divergence;
 use crate::ordinals::Ordinals;
 use antiphon_history::{
-    ActivityCall, ActivityOutcome, BlockedReason, Ordinal, Payload, RunEvent, RunStarted, Site, Timestamp,
+    ActivityCall, ActivityOutcome, BlockedReason, Ordinal, Payload, RunEvent, RunStarted, Site, Timestamp, planted,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -39,6 +39,9 @@ pub(crate) struct Desk {
     /// Who is to be polled when something arrives, where a combinator polls its futures only when they are woken; most runs
     /// have none.
     wakers: Option<Box<Wakers>>,
+    /// Behind the record's end the workflow waits for a value that only the world could give: what else it would ask
+    /// depends on that value, and is not collected.
+    guessing: bool,
     /// The future is being dropped to free memory: what its destructors would ask does not count.
     pub(crate) closing: bool,
     /// Where the last call was made.
@@ -91,6 +94,7 @@ impl Desk {
             halted: None,
             root,
             wakers: None,
+            guessing: false,
             closing: false,
             last_site: Site::default(),
         }
@@ -122,6 +126,7 @@ impl Desk {
     pub(crate) fn woken_by(&mut self, awaited: Awaited<'_>) -> Vec<Waker> {
         let Some(known) = &mut self.wakers else { return Vec::new() };
         match awaited {
+            Awaited::Call(ordinal) if ordinal.0 % 2 == 0 && planted!("combinator-not-woken") => Vec::new(),
             Awaited::Call(ordinal) => known.calls.remove(ordinal).into_iter().collect(),
             Awaited::Signal(name) => known.signals.remove(name).unwrap_or_default(),
             Awaited::Cancel => std::mem::take(&mut known.cancel),
@@ -180,7 +185,9 @@ impl Desk {
                 Some(field) => divergence::other(seq, &recorded, &attempted, &self.last_site, field),
             },
             None if *frontier => {
-                self.commands.push(attempted);
+                if !self.guessing {
+                    self.commands.push(attempted);
+                }
                 return;
             }
             None => divergence::extra(*next_seq, &attempted, &self.last_site),
@@ -206,9 +213,15 @@ impl Desk {
         matches!(self.mode, Mode::Live)
     }
 
-    /// Whether replay stands behind a record that was cut inside a turn: what comes now is new, but must not happen.
-    pub(crate) fn is_at_frontier(&self) -> bool {
-        matches!(&self.mode, Mode::Replay { script, frontier: true, .. } if script.is_empty())
+    /// Whether replay stands behind a record that was cut inside a turn: what comes now is new, but must not happen. Then
+    /// a value from outside is waited for.
+    pub(crate) fn waits_at_frontier(&mut self) -> bool {
+        let at_frontier = matches!(&self.mode, Mode::Replay { script, frontier: true, .. } if script.is_empty());
+        if at_frontier {
+            self.waits += 1;
+            self.guessing = true;
+        }
+        at_frontier
     }
 
     /// Whether the run takes the new side of the change `name`. The first look decides for the whole run.

@@ -1,6 +1,8 @@
 //! Who does what: connected workers, waiting attempts, and the choice between them.
 
-use antiphon_history::{ActivityCall, ConversationKey, LeftOut, LeftOutReason, Name, Ordinal, RunKey, Selection};
+use antiphon_history::{
+    ActivityCall, ConversationKey, LeftOut, LeftOutReason, Name, Ordinal, RunKey, Selection, planted,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a worker offers.
@@ -179,7 +181,7 @@ impl Dispatch {
         let subscribed: Vec<&Worker> =
             self.workers.values().filter(|worker| worker.spec.queues.contains(&*lane.queue)).collect();
         let able = |worker: &Worker| left_out(worker, lane).is_none();
-        let lost = |worker: &Worker| excluded.contains(&worker.name);
+        let lost = |worker: &Worker| excluded.contains(&worker.name) && !planted!("excluded-worker-chosen");
         let keep_out = subscribed.iter().any(|worker| able(worker) && !lost(worker));
         let mut left: Vec<LeftOut> = Vec::new();
         let mut best: Option<&Worker> = None;

@@ -3,7 +3,7 @@ use crate::driver::{Driver, TurnEnd};
 use crate::program::{Program, Programs};
 use crate::recorded::{Recorded, RunStream, Talk};
 use crate::state::{RunState, StateError};
-use antiphon_history::{Blocked, BlockedReason, Role, RunEvent, RunStatus, Timestamp};
+use antiphon_history::{Blocked, BlockedReason, Role, RunEvent, RunStatus, Timestamp, planted};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -60,7 +60,8 @@ impl Run {
             }
             Err(reason) => {
                 self.driver = None;
-                vec![RunEvent::Blocked(Box::new(Blocked { reason: *reason, held: 1 }))]
+                let held = u32::from(!planted!("block-forgets-its-arrival"));
+                vec![RunEvent::Blocked(Box::new(Blocked { reason: *reason, held }))]
             }
         }
     }
@@ -123,6 +124,9 @@ pub(crate) fn fold(recorded: &Recorded) -> Result<RunState, StateError> {
         if state.activities.contains(*ordinal) {
             state.apply_conversation(*ordinal, *attempt, event, *at)?;
         }
+    }
+    if planted!("cancel-forgotten-on-load") {
+        state.cancel_requested = false;
     }
     Ok(state)
 }
@@ -217,6 +221,9 @@ impl Replayer {
             return (Some(self.driver), Vec::new());
         }
         let mut events = vec![RunEvent::Unblocked];
+        if planted!("held-arrivals-reversed") {
+            self.held.make_contiguous().reverse();
+        }
         while let Some((arrival, time)) = self.held.pop_front() {
             match live_turn(&mut self.driver, arrival, time, bytes_max) {
                 Ok((commands, ended)) => {

@@ -2,7 +2,7 @@ use crate::ordinals::Ordinals;
 use antiphon_conversation::{Conversation, Deadline, IllegalEvent};
 use antiphon_history::{
     ActivityCall, BlockedReason, ConversationEvent, ConversationKey, Failure, Ordinal, Payload, RunEvent, RunKey,
-    RunStarted, RunStatus, Timestamp, WorkflowKey,
+    RunStarted, RunStatus, Timestamp, WorkflowKey, planted,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,6 +51,21 @@ pub(crate) struct Activity {
     pub(crate) progress_recorded_at: Timestamp,
     /// The entry in the partition's deadline index, so that it can be taken out again.
     pub(crate) indexed: Option<(Timestamp, Deadline)>,
+}
+
+impl Activity {
+    /// Whether the loss of the leg under way would end it.
+    pub(crate) fn is_over_if_lost(&self) -> bool {
+        let options = &self.call.options;
+        let once = options.at_most_once && !planted!("at-most-once-sent-again");
+        let most = options.max_losses.saturating_sub(u32::from(planted!("one-loss-too-few")));
+        once || self.conversation.losses() + 1 > most
+    }
+
+    /// Whether the loss of the leg under way may give an outcome at once.
+    pub(crate) fn may_end_now(&self) -> bool {
+        self.conversation.leg().is_some() && (self.is_over_if_lost() || self.call.options.fail_fast)
+    }
 }
 
 /// A record that does not follow from what was folded.
@@ -156,6 +171,7 @@ impl RunState {
             RunEvent::TimerFired { ordinal } | RunEvent::TimerCancelled { ordinal } => {
                 self.timers.remove(*ordinal);
             }
+            RunEvent::SignalReceived { .. } if planted!("signal-id-forgotten") => {}
             RunEvent::SignalReceived { request_id, .. } => self.signal_ids.extend(request_id.clone()),
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
             RunEvent::Blocked(blocked) => {

@@ -260,8 +260,7 @@ impl<F: FnOnce() -> Payload + Unpin> Future for SideEffectWait<F> {
             this.context.0.borrow_mut().command(event, &this.site);
             return Poll::Ready(value);
         }
-        if this.context.0.borrow().is_at_frontier() {
-            this.context.0.borrow_mut().waits += 1;
+        if this.context.0.borrow_mut().waits_at_frontier() {
             return Poll::Pending;
         }
         // Replay stands before something else: ask, so that the report names both, and never run the closure.

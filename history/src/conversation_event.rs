@@ -251,6 +251,7 @@ impl ExitReason {
     /// Whether the leg was lost through no word of the activity: it costs a loss, not an attempt.
     pub fn is_loss(&self) -> bool {
         match self {
+            ExitReason::EngineRestart if crate::planted!("engine-restart-costs-nothing") => false,
             ExitReason::WorkerExit | ExitReason::Panicked { .. } | ExitReason::EngineRestart => true,
             ExitReason::TimedOut { .. } | ExitReason::Cancelled => false,
         }

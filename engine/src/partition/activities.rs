@@ -6,7 +6,7 @@ use antiphon_conversation::{Answer, Deadline, Deadlines, Phase, Request, Token, 
 use antiphon_history::limits::{PAYLOAD_MAX_BYTES, bounded_text};
 use antiphon_history::{
     ActivityOutcome, ConversationEvent, ConversationKey, ConversationOutcome, ExitReason, Failure, Ordinal, Payload,
-    Response, RunEvent, RunKey, TimeoutKind,
+    Response, RunEvent, RunKey, TimeoutKind, planted,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -207,7 +207,8 @@ impl Core {
         if too_late || !self.converse(run, ordinal, ConversationEvent::Closed { outcome }) {
             return false;
         }
-        self.open(run, ordinal, (wait_ms > 0).then_some(visible_at));
+        self.open(run, ordinal, (wait_ms > 0 && !planted!("retry-without-wait")).then_some(visible_at));
+        self.note_nobody(run, ordinal);
         true
     }
 
@@ -228,7 +229,7 @@ impl Core {
         let Some(activity) = run.state.activities.get(ordinal) else { return };
         let Some(leg) = activity.conversation.leg() else { return };
         let (options, losses) = (&activity.call.options, activity.conversation.losses() + 1);
-        let over = options.at_most_once || losses > options.max_losses;
+        let over = activity.is_over_if_lost();
         let mut excluded = activity.conversation.excluded().to_vec();
         excluded.push(leg.worker.clone());
         // At once where the fault was ours or another worker is there; else after a wait, so that a body that kills its
@@ -255,6 +256,9 @@ impl Core {
     fn close(&mut self, run: &mut Run, ordinal: Ordinal, closed: ConversationOutcome, outcome: ActivityOutcome) {
         self.dispatch.remove(run.state.key, ordinal);
         self.unindex(run, ordinal);
+        if planted!("resolved-before-closed") {
+            return self.arrive(run, RunEvent::ActivityResolved { ordinal, outcome });
+        }
         self.converse(run, ordinal, ConversationEvent::Closed { outcome: closed });
         self.arrive(run, RunEvent::ActivityResolved { ordinal, outcome });
     }
@@ -269,14 +273,18 @@ fn current(
 ) -> Option<&mut Run> {
     let run = runs.get_mut(&conversation.run)?;
     let known = run.state.activities.get(conversation.ordinal)?.conversation.leg()?.token == token.hash();
+    let known = known || planted!("late-answer-accepted");
     (known && is_current(run, conversation, leg)).then_some(run)
 }
 
 fn is_current(run: &Run, conversation: ConversationKey, leg: u32) -> bool {
     run.state.activities.get(conversation.ordinal).is_some_and(|activity| {
-        activity.attempt == conversation.attempt
+        (activity.attempt == conversation.attempt || planted!("outcome-without-attempt"))
             && activity.conversation.phase() == Phase::InDoubt
-            && activity.conversation.leg().is_some_and(|current| current.number == leg)
+            && activity
+                .conversation
+                .leg()
+                .is_some_and(|current| current.number == leg || planted!("late-answer-accepted"))
     })
 }
 

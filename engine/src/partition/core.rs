@@ -3,7 +3,7 @@ use crate::run::Run;
 use crate::state::Outcome;
 use crate::{Effect, Reply, ReplyTo, RequestError, RunOutcome};
 use antiphon_conversation::{Deadlines, Phase};
-use antiphon_history::{ConversationEvent, ConversationOutcome, ExitReason, Ordinal, RunEvent, Timestamp};
+use antiphon_history::{ConversationEvent, ConversationOutcome, ExitReason, Ordinal, RunEvent, Timestamp, planted};
 
 impl Core {
     /// Records an arrival, hands it to the workflow, records what it asks and does what follows from it.
@@ -17,7 +17,9 @@ impl Core {
 
     /// Records events that the run's code or its driver gave, then does what follows from them.
     ///
-    /// Two passes: the run's events are consecutive in the record, and the conversations that they open come behind.
+    /// Three passes: the run's events are consecutive in the record, and the conversations that they open come behind. Only
+    /// then is looked whether anybody could take them: that may give an outcome at once, on which the workflow may let go of
+    /// the others.
     pub(super) fn carry_out(&mut self, run: &mut Run, mut events: Vec<RunEvent>) {
         events.retain(|event| self.record(run, event));
         for event in &events {
@@ -36,6 +38,11 @@ impl Core {
                     self.tell_waiters(run);
                 }
                 _ => {}
+            }
+        }
+        for event in &events {
+            if let RunEvent::ActivityScheduled { ordinal, .. } = event {
+                self.note_nobody(run, *ordinal);
             }
         }
         self.rest(run);
@@ -84,7 +91,6 @@ impl Core {
         if self.converse(run, ordinal, event) {
             self.line_up(run, ordinal);
             self.reindex(run, ordinal);
-            self.note_nobody(run, ordinal);
         }
     }
 
@@ -132,7 +138,9 @@ impl Core {
         if let Some((at, _)) = activity.indexed {
             self.deadlines.remove(&(at, Due::Activity(key, ordinal)));
         }
-        if let Some((at, _)) = wanted {
+        if let Some((at, _)) = wanted
+            && !planted!("deadline-not-indexed")
+        {
             self.deadlines.insert((at, Due::Activity(key, ordinal)));
         }
         activity.indexed = wanted;

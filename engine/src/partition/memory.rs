@@ -2,7 +2,7 @@ use super::{Core, Due, Partition};
 use crate::recorded::Recorded;
 use crate::run::{Resumed, Run};
 use antiphon_conversation::Phase;
-use antiphon_history::{ExitReason, HistoryFile, HistoryFileError, Ordinal, RunKey, Timestamp};
+use antiphon_history::{ExitReason, HistoryFile, HistoryFileError, Ordinal, RunKey, Timestamp, planted};
 
 /// A history that cannot be brought into memory. The run is left as it is on record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,14 +41,18 @@ impl Partition {
         self.core.stats.loaded += 1;
         let held_bytes = run.state.held_bytes();
         self.core.count_bytes(&mut run, held_bytes);
-        for (ordinal, due) in run.state.timers.iter() {
+        for (ordinal, due) in run.state.timers.iter().filter(|_| !planted!("timer-lost-on-load")) {
             self.core.deadlines.insert((*due, Due::Timer(key, ordinal)));
         }
         let open: Vec<Ordinal> = run.state.activities.iter().map(|(ordinal, _)| ordinal).collect();
-        for ordinal in open {
-            self.core.take_up(&mut run, ordinal);
-        }
+        // An outcome that the restart itself gives comes behind what the replay came to: a block counts what is held back
+        // from its own place, and what it had held back comes before anything new.
+        let may_end =
+            |ordinal: &Ordinal| run.state.activities.get(*ordinal).is_some_and(|activity| activity.may_end_now());
+        let (ending, others): (Vec<Ordinal>, Vec<Ordinal>) = open.into_iter().partition(may_end);
+        others.into_iter().for_each(|ordinal| self.core.take_up(&mut run, ordinal));
         self.core.carry_out(&mut run, events);
+        ending.into_iter().for_each(|ordinal| self.core.take_up(&mut run, ordinal));
         self.ids.insert((run.state.workflow().fingerprint(), key));
         self.runs.insert(key, run);
         self.dispatch();
@@ -81,7 +85,7 @@ impl Partition {
             return Some(self.core.now);
         }
         let (segment, key) = self.core.parked.first()?;
-        if *segment > self.core.archived {
+        if *segment > self.core.archived && !planted!("evicted-before-archived") {
             return None;
         }
         if self.core.parked.len() > self.core.config.waiting_runs_max {
@@ -96,7 +100,9 @@ impl Partition {
         self.core.count_bytes(&mut run, 0);
         for (ordinal, due) in run.state.timers.iter() {
             self.core.deadlines.remove(&(*due, Due::Timer(key, ordinal)));
-            self.core.left_due = self.core.left_due.into_iter().chain([*due]).min();
+            if !planted!("cold-timer-forgotten") {
+                self.core.left_due = self.core.left_due.into_iter().chain([*due]).min();
+            }
         }
         self.ids.remove(&(run.state.workflow().fingerprint(), key));
     }

@@ -17,7 +17,7 @@ use crate::dispatch::{Dispatch, WorkerView};
 use crate::run::Run;
 use crate::{Batch, Config, Input, Programs, ReplyTo};
 use antiphon_conversation::TokenMint;
-use antiphon_history::{Ordinal, RunKey, SegmentWriter, Timestamp, WorkflowKey};
+use antiphon_history::{Ordinal, RunKey, SegmentWriter, Timestamp, WorkflowKey, planted};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use memory::LoadError;
@@ -258,7 +258,8 @@ impl Partition {
     fn advance(&mut self, now: Timestamp) {
         self.core.now = self.core.now.max(now);
         while let Some(&(at, due)) = self.core.deadlines.first() {
-            if at > self.core.now {
+            let early_ms = if planted!("timer-rounded-down") { 999 } else { 0 };
+            if at > self.core.now.plus_ms(early_ms) {
                 break;
             }
             self.core.deadlines.pop_first();

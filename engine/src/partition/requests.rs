@@ -3,7 +3,7 @@ use crate::run::Run;
 use crate::state::RunState;
 use crate::{IdReuse, Reply, ReplyTo, RequestError, SEMANTICS, StartRequest, Target};
 use antiphon_history::limits::{PAYLOAD_MAX_BYTES, bounded_text};
-use antiphon_history::{IdError, Payload, RunEvent, RunId, RunKey, RunStarted, RunStatus, WorkflowKey};
+use antiphon_history::{IdError, Payload, RunEvent, RunId, RunKey, RunStarted, RunStatus, WorkflowKey, planted};
 use std::sync::Arc;
 
 impl Partition {
@@ -33,6 +33,7 @@ impl Partition {
         };
         if let Some(run) = self.newest(&request.workflow)
             && !may_replace(run.state.status, request.id_reuse)
+            && !planted!("second-run-for-one-id")
         {
             return same_or_conflict(run, &request).map(|()| (run.state.key, true));
         }

@@ -1,0 +1,369 @@
+//! The book: everything durable, read event by event, and held against the promises.
+
+use crate::broken::{Broken, Checked};
+use crate::interpret::value;
+use crate::talk::{Connected, Phase, Talk};
+use antiphon_history::{
+    ActivityCall, ActivityOutcome, Bytes, ConversationEvent, ConversationKey, ConversationOutcome, Digest, Events,
+    HistoryFile, Ordinal, Payload, PayloadData, Record, Response, Role, RunEvent, RunKey, RunStarted, SegmentBody,
+    TimeoutKind, Timestamp,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What a worker said first, for one leg.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Given {
+    Completed(u64),
+    Failed { code: u64, retryable: bool },
+    Nothing,
+}
+
+/// The first genuine answers, by leg.
+pub(crate) type Answers = BTreeMap<(ConversationKey, u32), Given>;
+
+/// All runs, as the durable record tells of them.
+#[derive(Default)]
+pub(crate) struct Book {
+    pub(crate) runs: BTreeMap<RunKey, RunBook>,
+    pub(crate) by_workflow: BTreeMap<String, Vec<RunKey>>,
+    payloads: BTreeMap<Digest, Bytes>,
+}
+
+/// One run.
+pub(crate) struct RunBook {
+    pub(crate) started: Arc<RunStarted>,
+    pub(crate) events: Vec<(Timestamp, RunEvent)>,
+    pub(crate) history: HistoryFile,
+    last_at: Timestamp,
+    pub(crate) ended: bool,
+    pub(crate) blocked: bool,
+    pub(crate) activities: BTreeMap<u32, ActivityBook>,
+    pub(crate) timers: BTreeMap<u32, Timestamp>,
+    /// Calls and timers whose end the workflow had not taken in when it was recorded. It may still let go of them.
+    not_seen: BTreeSet<u32>,
+    pub(crate) signal_ids: BTreeSet<String>,
+    pub(crate) cancel_requested: bool,
+}
+
+/// One activity of a run.
+pub(crate) struct ActivityBook {
+    pub(crate) call: Arc<ActivityCall>,
+    scheduled_at: Timestamp,
+    pub(crate) attempt: u32,
+    pub(crate) talk: Option<Talk>,
+    pub(crate) sent: u32,
+    pub(crate) resolved: bool,
+    pub(crate) withdrawn: bool,
+}
+
+impl Book {
+    /// Takes in a segment that has become durable.
+    pub(crate) fn take_in(&mut self, body: &Bytes, answers: &Answers, connected: Connected<'_>) -> Checked {
+        let unreadable = |error: String| Broken::new(2, "a segment cannot be read", error);
+        let body = SegmentBody::read(body).map_err(|error| unreadable(error.to_string()))?;
+        self.payloads.extend(body.payloads.iter().cloned());
+        for bytes in body.records {
+            let record = Record::read(&bytes).map_err(|error| unreadable(error.to_string()))?;
+            let key = record.run;
+            self.record(record, bytes, answers, connected).map_err(|broken| broken.in_run(key))?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: Record, bytes: Bytes, answers: &Answers, connected: Connected<'_>) -> Checked {
+        let Record { run: key, first_seq, at, events } = record;
+        if let Events::Run(events) = &events
+            && let Some(RunEvent::RunStarted(started)) = events.first()
+            && !self.runs.contains_key(&key)
+        {
+            self.by_workflow.entry(started.workflow_id.clone()).or_default().push(key);
+            self.runs.insert(key, RunBook::new(Arc::clone(started)));
+        }
+        let Some(run) = self.runs.get_mut(&key) else {
+            return Err(Broken::new(4, "a run does not begin with RunStarted", format!("{key:?}")));
+        };
+        run.history.records.push(bytes);
+        if at < run.last_at {
+            return Err(Broken::new(2, "a record is older than the one before it", format!("at {}", at.0)));
+        }
+        run.last_at = at;
+        match events {
+            Events::Run(events) => {
+                for (mut event, seq) in events.into_iter().zip(first_seq..) {
+                    join(&mut run.history, &self.payloads, event.payloads_mut());
+                    run.run_event(&event, seq, at, (key, answers))?;
+                    run.events.push((at, event));
+                }
+            }
+            Events::Conversation { ordinal, attempt, events } => {
+                for (mut event, seq) in events.into_iter().zip(first_seq..) {
+                    join(&mut run.history, &self.payloads, event.payloads_mut());
+                    let conversation = ConversationKey { run: key, ordinal, attempt };
+                    run.conversation_event(conversation, &event, seq, at, answers, connected)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a leg was sent, by the record: the conversation of the latest attempt, with its number.
+    pub(crate) fn sent(&self, conversation: ConversationKey, leg: u32) -> Option<(u32, &Talk)> {
+        let activity = self.runs.get(&conversation.run)?.activities.get(&conversation.ordinal.0)?;
+        let talk = activity.talk.as_ref().filter(|_| activity.attempt >= conversation.attempt)?;
+        let there = activity.attempt > conversation.attempt
+            || talk.leg > leg
+            || talk.leg == leg && talk.phase != Phase::Selected;
+        there.then_some((activity.attempt, talk))
+    }
+
+    pub(crate) fn newest(&self, workflow: &str) -> Option<&RunBook> {
+        self.runs.get(self.by_workflow.get(workflow)?.last()?)
+    }
+
+    pub(crate) fn histories(&self) -> BTreeMap<RunKey, HistoryFile> {
+        self.runs.iter().map(|(key, run)| (*key, run.history.clone())).collect()
+    }
+}
+
+/// Puts payloads that are kept beside their events back, and notes that the run names them.
+fn join(history: &mut HistoryFile, payloads: &BTreeMap<Digest, Bytes>, of_event: &mut [Payload]) {
+    for payload in of_event {
+        if let PayloadData::Stored(stored) = &payload.data
+            && let Some(bytes) = payloads.get(&stored.digest)
+        {
+            history.payloads.insert(stored.digest, bytes.clone());
+            payload.data = PayloadData::Inline(bytes.clone());
+        }
+    }
+}
+
+/// What an arrival ends.
+fn ended(arrival: &RunEvent) -> Option<u32> {
+    match arrival {
+        RunEvent::ActivityResolved { ordinal, .. } | RunEvent::TimerFired { ordinal } => Some(ordinal.0),
+        _ => None,
+    }
+}
+
+impl RunBook {
+    fn new(started: Arc<RunStarted>) -> RunBook {
+        RunBook {
+            started,
+            events: Vec::new(),
+            history: HistoryFile::default(),
+            last_at: Timestamp(i64::MIN),
+            ended: false,
+            blocked: false,
+            activities: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            not_seen: BTreeSet::new(),
+            signal_ids: BTreeSet::new(),
+            cancel_requested: false,
+        }
+    }
+
+    pub(crate) fn ending(&self) -> Option<&RunEvent> {
+        self.events.last().map(|(_, event)| event).filter(|_| self.ended)
+    }
+
+    fn run_event(&mut self, event: &RunEvent, seq: u64, at: Timestamp, (key, answers): (RunKey, &Answers)) -> Checked {
+        let wrong = |what: &'static str| Err(Broken::new(4, what, format!("event {seq}: {event}")));
+        let unless = |fits: bool, what: &'static str| if fits { Ok(()) } else { wrong(what) };
+        if seq != self.events.len() as u64 + 1 {
+            return Err(Broken::new(2, "an event has a wrong number", format!("event {seq}: {event}")));
+        }
+        if self.ended {
+            return wrong("an event follows the end of its run");
+        }
+        match event {
+            RunEvent::RunStarted(_) if seq > 1 => return wrong("a run started twice"),
+            RunEvent::ActivityScheduled { ordinal, call } => {
+                let activity = ActivityBook {
+                    call: Arc::clone(call),
+                    scheduled_at: at,
+                    attempt: 0,
+                    talk: None,
+                    sent: 0,
+                    resolved: false,
+                    withdrawn: false,
+                };
+                if self.activities.insert(ordinal.0, activity).is_some() {
+                    return wrong("an activity was scheduled twice");
+                }
+            }
+            RunEvent::ActivityCancelled { ordinal } => match self.activities.get_mut(&ordinal.0) {
+                Some(activity) if !activity.resolved && !activity.withdrawn => activity.withdrawn = true,
+                _ if self.not_seen.remove(&ordinal.0) => {}
+                _ => return wrong("an activity was withdrawn that was not open"),
+            },
+            RunEvent::ActivityResolved { ordinal, outcome } => match self.activities.get_mut(&ordinal.0) {
+                Some(activity) if !activity.resolved && !activity.withdrawn => {
+                    activity.resolved = true;
+                    activity.check_outcome(outcome, at, (key, *ordinal, answers))?;
+                }
+                _ => return wrong("an activity was resolved that was not open"),
+            },
+            RunEvent::TimerStarted { ordinal, due, .. } => {
+                unless(self.timers.insert(ordinal.0, *due).is_none(), "a timer was started twice")?
+            }
+            RunEvent::TimerCancelled { ordinal } => {
+                let ran = self.timers.remove(&ordinal.0).is_some() || self.not_seen.remove(&ordinal.0);
+                unless(ran, "a timer was cancelled that did not run")?;
+            }
+            RunEvent::TimerFired { ordinal } => match self.timers.remove(&ordinal.0) {
+                Some(due) if due <= at => {}
+                Some(due) => {
+                    let detail = format!("{event} at {}, due at {}", at.0, due.0);
+                    return Err(Broken::new(4, "a timer fired early", detail));
+                }
+                None => return wrong("a timer fired that did not run"),
+            },
+            RunEvent::SignalReceived { request_id, .. } => {
+                let new = request_id.clone().is_none_or(|id| self.signal_ids.insert(id));
+                unless(new, "a signal was recorded twice")?;
+            }
+            RunEvent::CancelRequested { .. } => {
+                let first = !std::mem::replace(&mut self.cancel_requested, true);
+                unless(first, "a cancel was recorded twice")?;
+            }
+            RunEvent::Blocked(block) => {
+                self.blocked = true;
+                let arrivals =
+                    self.events.iter().rev().map(|(_, event)| event).filter(|event| event.role() == Role::Arrival);
+                self.not_seen.extend(arrivals.take(block.held as usize).filter_map(ended));
+            }
+            RunEvent::Unblocked if !self.blocked => return wrong("a run was unblocked that was not blocked"),
+            RunEvent::Unblocked => self.blocked = false,
+            _ => {}
+        }
+        if self.blocked {
+            self.not_seen.extend(ended(event));
+        }
+        self.ended |= event.is_terminal();
+        Ok(())
+    }
+
+    fn conversation_event(
+        &mut self,
+        conversation: ConversationKey,
+        event: &ConversationEvent,
+        seq: u64,
+        at: Timestamp,
+        answers: &Answers,
+        connected: Connected<'_>,
+    ) -> Checked {
+        let Some(activity) = self.activities.get_mut(&conversation.ordinal.0) else {
+            return Err(Broken::new(4, "a conversation has no activity", format!("{conversation} {}", event.name())));
+        };
+        if conversation.attempt != activity.attempt {
+            activity.next_attempt(conversation, event, at)?;
+            activity.talk = Some(Talk::begin(event, seq, at)?);
+            activity.attempt = conversation.attempt;
+            return Ok(());
+        }
+        let Some(talk) = &mut activity.talk else { return Ok(()) };
+        talk.follow(event, seq, at, &activity.call, connected)
+            .map_err(|broken| Broken { detail: format!("{conversation}: {}", broken.detail), ..broken })?;
+        match event {
+            ConversationEvent::Sent { .. } => {
+                activity.sent += 1;
+                if activity.call.options.at_most_once && activity.sent > 1 {
+                    return Err(Broken::new(4, "at most once was sent twice", conversation.to_string()));
+                }
+            }
+            ConversationEvent::Received { leg, response } => {
+                let given = answers.get(&(conversation, *leg));
+                let fits = match (given, response) {
+                    (Some(Given::Completed(_)), Response::Completed { .. }) => true,
+                    (Some(Given::Failed { retryable, .. }), Response::Failed { retryable: recorded, .. }) => {
+                        retryable == recorded
+                    }
+                    _ => false,
+                };
+                if !fits {
+                    let detail = format!("{conversation} leg {leg}: {response:?} is recorded, given was {given:?}");
+                    return Err(Broken::new(5, "an answer was recorded that its worker did not give", detail));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl ActivityBook {
+    /// Whether another attempt may begin, now and with this wait.
+    fn next_attempt(&self, conversation: ConversationKey, event: &ConversationEvent, at: Timestamp) -> Checked {
+        let wrong = |what: &'static str| Err(Broken::new(4, what, conversation.to_string()));
+        let options = &self.call.options;
+        // A call that was withdrawn in the turn that asked for it still gets its conversation, which closes at once.
+        if conversation.attempt != self.attempt + 1 || self.resolved || self.withdrawn && self.attempt > 0 {
+            return wrong("an attempt began out of turn");
+        }
+        let Some(talk) = &self.talk else { return Ok(()) };
+        if conversation.attempt > options.retry.max_attempts || options.at_most_once {
+            return wrong("an attempt began although its budget was used up");
+        }
+        let again = match talk.outcome {
+            Some(ConversationOutcome::Failed) => {
+                matches!(talk.response, Some(Response::Failed { retryable: true, .. }))
+            }
+            outcome => outcome == Some(ConversationOutcome::TimedOut),
+        };
+        if talk.phase != Phase::Closed || !again {
+            return wrong("an attempt began although the one before it gave no cause");
+        }
+        let growth = 1u64 << (conversation.attempt - 2);
+        let wait = (options.retry.initial_ms * growth).min(options.retry.max_ms);
+        match event {
+            ConversationEvent::Scheduled { visible_at, .. } if visible_at.unwrap_or(at) == at.plus_ms(wait) => Ok(()),
+            _ => wrong("an attempt does not wait as its policy says"),
+        }
+    }
+
+    fn check_outcome(
+        &self,
+        outcome: &ActivityOutcome,
+        at: Timestamp,
+        (run, ordinal, answers): (RunKey, Ordinal, &Answers),
+    ) -> Checked {
+        let wrong = |what: &'static str| Err(Broken::new(4, what, format!("{ordinal}: {outcome:?}")));
+        let Some(talk) = self.talk.as_ref().filter(|talk| talk.phase == Phase::Closed) else {
+            return wrong("an activity was resolved before its conversation closed");
+        };
+        let given = answers.get(&(ConversationKey { run, ordinal, attempt: self.attempt }, talk.leg));
+        let options = &self.call.options;
+        let (closed, fits) = match outcome {
+            ActivityOutcome::Completed { result } => {
+                (ConversationOutcome::Completed, given == Some(&Given::Completed(value(result.first()))))
+            }
+            ActivityOutcome::Failed { failure, attempts } => {
+                let last = match given {
+                    Some(Given::Failed { code, .. }) => *code == value(failure.details.as_ref()),
+                    _ => false,
+                };
+                (ConversationOutcome::Failed, last && *attempts == self.attempt)
+            }
+            ActivityOutcome::TimedOut { kind, attempts } => {
+                let since = match kind {
+                    TimeoutKind::ScheduleToStart => options.schedule_to_start_ms.map(|ms| talk.visible_at.plus_ms(ms)),
+                    TimeoutKind::ScheduleToClose => {
+                        options.schedule_to_close_ms.map(|ms| self.scheduled_at.plus_ms(ms))
+                    }
+                    // Looked at when the leg ended.
+                    TimeoutKind::StartToClose | TimeoutKind::Heartbeat => Some(at),
+                };
+                let late = since.is_some_and(|since| since <= at);
+                (ConversationOutcome::TimedOut, late && *attempts == self.attempt)
+            }
+            ActivityOutcome::Lost { losses, .. } => (ConversationOutcome::Lost, *losses == talk.losses),
+            ActivityOutcome::NoWorker { .. } => (ConversationOutcome::NoWorker, options.fail_fast),
+            ActivityOutcome::Cancelled => return wrong("an activity was resolved as cancelled"),
+        };
+        if talk.outcome != Some(closed) || !fits {
+            return wrong("an outcome is not what its conversation says");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! Deterministic simulation: the pure engine, a store, workers, callers and time in one thread, driven by one seed.
+//!
+//! ```text
+//!  seed ──▶ Plan: faults that exist, programs, acts ──▶ World ──▶ every run must end ──▶ oracles
+//!                      ▲                                 │ Partition::check behind every input
+//!                      └──────── shrink ◀── broken ──────┘ Book: every durable event; ledger; model; replays
+//! ```
+//!
+//! | file | does |
+//! |---|---|
+//! | `plan.rs`, `program.rs` | what a seed means |
+//! | `interpret.rs`, `combine.rs` | carries a program out on the engine's futures |
+//! | `world.rs`, `acts.rs`, `workers.rs`, `callers.rs` | what happens, as between engine and store in the runtime |
+//! | `store.rs`, `recorded.rs` | where segments go: a model, or the recorder's stores |
+//! | `book.rs`, `talk.rs`, `model.rs`, `life.rs` | the oracles |
+//! | `shrink.rs`, `campaign.rs` | what is done about a seed that breaks something, and many seeds |
+//!
+//! Nothing here reads a clock or draws from outside but `campaign.rs`, which counts minutes.
+
+mod acts;
+mod book;
+mod broken;
+mod callers;
+mod campaign;
+mod combine;
+mod encode;
+#[cfg(feature = "planted")]
+pub mod faults;
+mod interpret;
+mod life;
+mod model;
+mod plan;
+mod program;
+mod recorded;
+mod rng;
+mod shrink;
+mod sometimes;
+mod store;
+mod talk;
+mod trace;
+mod workers;
+mod world;
+
+pub use broken::Broken;
+pub use campaign::{Bounds, Campaign, campaign};
+pub use life::{Life, Look, StoreKind, live};
+pub use plan::Plan;
+pub use shrink::shrunk;
+pub use sometimes::Sometimes;

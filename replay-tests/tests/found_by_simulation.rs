@@ -1,0 +1,144 @@
+//! What the simulation found, each in the fewest steps that show it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use antiphon_engine::{Context, Input, Reply, RunFuture, replay, replay_prefix};
+use antiphon_history::{Payload, Site};
+use antiphon_replay_tests::world::*;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+fn site() -> Site {
+    Site("flow.rs:9".into())
+}
+
+/// Polls both in order; the first that is ready wins, and the other is dropped.
+async fn first<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> Result<A, B> {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    poll_fn(|context| {
+        if let Poll::Ready(a) = a.as_mut().poll(context) {
+            return Poll::Ready(Ok(a));
+        }
+        b.as_mut().poll(context).map(Err)
+    })
+    .await
+}
+
+fn fragile(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        context.activity(with("echo", "1", |options| options.max_losses = 0)).await;
+        done("\"over\"")
+    })
+}
+
+fn diverged(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        context.activity(call("other", "1")).await;
+        done("\"over\"")
+    })
+}
+
+/// The block was recorded behind the outcome that the restart itself gave, and said that nothing was held back; so mended
+/// code met a record that lacked its answer, and the run stayed blocked for ever.
+#[test]
+fn a_run_whose_leg_is_lost_at_the_start_of_broken_code_goes_on_with_mended_code() {
+    let mut world = World::new(&[("w", fragile)], vec![worker("w0", &["echo"], 1)]);
+    world.start("a", "w", "1");
+    world.restart(Some(&[("w", diverged)]));
+    let text = world.text(1);
+    assert!(text.find("Blocked diverged").unwrap() < text.find("ActivityResolved #1 lost").unwrap(), "{text}");
+    world.restart(Some(&[("w", fragile)]));
+    assert!(matches!(world.ended("a"), Some(Reply::Ended { .. })), "{}", world.text(1));
+    assert_eq!(replay(&programs(&[("w", fragile)]), &world.history(1)).unwrap().stopped, None);
+}
+
+fn hears(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        let mut fragile = pin!(context.activity(with("echo", "1", |options| options.max_losses = 0)));
+        if first(&mut fragile, context.signal("go")).await.is_err() {
+            context.activity(call("echo", "2")).await;
+            fragile.await;
+        }
+        done("\"heard\"")
+    })
+}
+
+fn cannot_hear(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        let fragile = pin!(context.activity(with("echo", "1", |options| options.max_losses = 0)));
+        if first(fragile, context.signal("go")).await.is_err() {
+            panic!("cannot hear");
+        }
+        done("\"deaf\"")
+    })
+}
+
+/// What was held back stood behind the outcome that the restart itself gave, although the code had taken it in before.
+#[test]
+fn what_a_block_held_back_is_taken_in_before_the_legs_that_the_restart_lost() {
+    let mut world = World::new(&[("w", cannot_hear)], vec![worker("w0", &["echo"], 1)]);
+    world.start("a", "w", "1");
+    world.signal("a", "go", "1", None);
+    assert!(world.text(1).contains("Blocked panicked"), "{}", world.text(1));
+    world.restart(Some(&[("w", hears)]));
+    let text = world.text(1);
+    assert!(text.find("Unblocked").unwrap() < text.find("ActivityResolved #1 lost").unwrap(), "{text}");
+    world.complete("2");
+    assert!(matches!(world.ended("a"), Some(Reply::Ended { .. })), "{}", world.text(1));
+    assert_eq!(replay(&programs(&[("w", hears)]), &world.history(1)).unwrap().stopped, None);
+}
+
+fn changes_its_mind(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        let call = context.activity(with("echo", "1", |options| options.fail_fast = true));
+        let _ = first(call, std::future::ready(())).await;
+        done("\"nothing\"")
+    })
+}
+
+/// The call was to fail fast and nobody could take it, so it got an outcome although it was withdrawn: an anomaly.
+#[test]
+fn a_call_that_is_dropped_in_its_own_turn_closes_as_cancelled_although_nobody_could_take_it() {
+    let mut world = World::new(&[("w", changes_its_mind)], vec![]);
+    world.start("a", "w", "1");
+    let expected = ["RunStarted", "ActivityScheduled", "ActivityCancelled", "RunCompleted", "Scheduled", "Closed"];
+    assert_eq!(names(&world.text(1)), expected);
+    world.step(Input::Tick);
+    assert!(world.text(1).ends_with("Closed cancelled"), "{}", world.text(1));
+}
+
+fn calls_either(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        let fast = context.activity(with("echo", "1", |options| options.fail_fast = true));
+        let _ = first(fast, context.activity(call("echo", "2"))).await;
+        done("\"either\"")
+    })
+}
+
+/// The first call's outcome came before the second one's conversation was opened, which then was closed before it began,
+/// opened behind the end of its run, and never closed.
+#[test]
+fn calls_that_fail_fast_are_refused_only_when_all_calls_of_the_turn_are_open() {
+    let mut world = World::new(&[("w", calls_either)], vec![]);
+    world.start("a", "w", "1");
+    let text = world.text(1);
+    assert!(text.contains("#2.1 2 Closed cancelled"), "{text}");
+    assert_eq!(world.history(1).row().unwrap().open_conversations, 0, "{text}");
+}
+
+fn draws_or_calls(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        let _ = first(context.side_effect(|| json("7"), site()), context.activity(call("echo", "1"))).await;
+        done("\"drawn\"")
+    })
+}
+
+/// Behind a cut before a side effect the rest of the turn depends on a value that replay must not take. What the code went
+/// on to ask without it was returned, although the record says otherwise.
+#[test]
+fn a_prefix_that_ends_before_a_side_effect_guesses_nothing() {
+    let mut world = World::new(&[("w", draws_or_calls)], vec![]);
+    world.start("a", "w", "1");
+    let replayed = replay_prefix(&programs(&[("w", draws_or_calls)]), &world.history(1), 1).unwrap();
+    assert_eq!((replayed.stopped, replayed.beyond), (None, vec![]));
+}
