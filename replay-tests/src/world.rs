@@ -13,7 +13,10 @@ use antiphon_history::{
     Site, Timestamp, WorkflowKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// The code of a workflow as a bare function.
 pub type Begin = fn(Context, Vec<Payload>) -> RunFuture;
@@ -76,6 +79,23 @@ pub fn with(name: &str, input: &str, set: impl FnOnce(&mut ActivityOptions)) -> 
 /// A workflow's result.
 pub fn done(text: &str) -> Ending {
     Ending::Completed(vec![json(text)])
+}
+
+/// A made-up place in workflow code.
+pub fn site() -> Site {
+    Site("flow.rs:9".into())
+}
+
+/// Polls both in order; the first that is ready wins, and the other is dropped.
+pub async fn first<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> Result<A, B> {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    poll_fn(|context| {
+        if let Poll::Ready(a) = a.as_mut().poll(context) {
+            return Poll::Ready(Ok(a));
+        }
+        b.as_mut().poll(context).map(Err)
+    })
+    .await
 }
 
 /// An error as it is written down.

@@ -2,27 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use antiphon_engine::{Context, Input, Reply, RunFuture, replay, replay_prefix};
-use antiphon_history::{Payload, Site};
+use antiphon_history::Payload;
 use antiphon_replay_tests::world::*;
-use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
-
-fn site() -> Site {
-    Site("flow.rs:9".into())
-}
-
-/// Polls both in order; the first that is ready wins, and the other is dropped.
-async fn first<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> Result<A, B> {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    poll_fn(|context| {
-        if let Poll::Ready(a) = a.as_mut().poll(context) {
-            return Poll::Ready(Ok(a));
-        }
-        b.as_mut().poll(context).map(Err)
-    })
-    .await
-}
 
 fn fragile(context: Context, _: Vec<Payload>) -> RunFuture {
     Box::pin(async move {
