@@ -3,8 +3,8 @@
 
 use crate::limits::{DEPTH_MAX, EVENT_MAX_BYTES};
 use crate::{planted, varint};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Bytes that are not what they should be. Says where it broke, and never takes memory for what it refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +68,24 @@ pub(crate) fn read_event<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, De
 
 /// Reads one MessagePack value that must fill `body`.
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
+    // Text and bytes are read where they stand. This reader does not tell where it stopped, so what it does not take as a
+    // whole is read again by one that does: for what is damaged time is no matter.
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(body);
+    if !planted!("depth-not-bounded") {
+        deserializer.set_max_depth(DEPTH_MAX);
+    }
+    match T::deserialize(&mut deserializer) {
+        Ok(value) if is_at_end(&mut deserializer) => Ok(value),
+        _ => decode_slowly(body),
+    }
+}
+
+/// Whether nothing is left: there is no further marker.
+fn is_at_end<'de>(deserializer: impl serde::Deserializer<'de, Error = rmp_serde::decode::Error>) -> bool {
+    matches!(<()>::deserialize(deserializer), Err(rmp_serde::decode::Error::InvalidMarkerRead(_)))
+}
+
+fn decode_slowly<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     let mut rest = body;
     let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
     if !planted!("depth-not-bounded") {
@@ -78,5 +96,20 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError>
         0 => Ok(value),
         _ if planted!("trailing-bytes-accepted") => Ok(value),
         bytes => Err(DecodeError::Trailing { bytes }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_that_is_left_over_is_noticed() {
+        let whole = rmp_serde::to_vec(&("text", 7u8)).unwrap();
+        assert_eq!(decode::<(String, u8)>(&whole), Ok(("text".to_owned(), 7)));
+        for byte in 0..=u8::MAX {
+            let longer = [&whole[..], &[byte]].concat();
+            assert_eq!(decode::<(String, u8)>(&longer), Err(DecodeError::Trailing { bytes: 1 }), "{byte:#x}");
+        }
     }
 }

@@ -5,6 +5,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+/// A life asks for many small pieces of memory, and this allocator gives them in half the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Leads the engine through simulated lives, and checks that it keeps its promises.
 #[derive(Parser)]
 #[command(name = "simulate")]

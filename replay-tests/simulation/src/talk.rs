@@ -8,9 +8,10 @@ use antiphon_history::{
     TimeoutKind, Timestamp, TokenHash,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The workers that were connected when the engine decided, where that is known.
-pub(crate) type Connected<'a> = Option<&'a BTreeMap<String, WorkerSpec>>;
+pub(crate) type Connected<'a> = Option<&'a BTreeMap<String, Arc<WorkerSpec>>>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
@@ -191,8 +192,8 @@ impl Talk {
                 && spec.activities.contains(call.activity_type.as_str())
                 && call.options.needs.iter().all(|label| spec.labels.contains(label))
         };
-        let fresh = |spec: &&WorkerSpec| able(spec) && !self.excluded.iter().any(|lost| *lost == *spec.name);
-        let chosen = connected.get(worker.as_str()).is_some_and(able);
+        let fresh = |spec: &&Arc<WorkerSpec>| able(spec) && !self.excluded.iter().any(|lost| *lost == *spec.name);
+        let chosen = connected.get(worker.as_str()).is_some_and(|spec| able(spec));
         if !chosen {
             return Err(wrong("a worker was chosen that cannot take the call", worker.to_string()));
         }

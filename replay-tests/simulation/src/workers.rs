@@ -3,7 +3,7 @@
 use crate::book::Given;
 use crate::broken::{Broken, Checked};
 use crate::interpret::{failure, payload};
-use crate::plan::Fault;
+use crate::plan::{Fault, Plan};
 use crate::program::{KINDS, LABEL, activity_name, queue_name};
 use crate::sometimes::Point;
 use crate::world::World;
@@ -11,6 +11,7 @@ use antiphon_conversation::{Answer, Request};
 use antiphon_engine::{Input, WorkerSpec};
 use antiphon_history::{ConversationKey, Payload};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A leg that a worker has, or once had.
 pub(crate) struct Held {
@@ -25,27 +26,28 @@ const OLD_MAX: usize = 24;
 /// Above the inline bound, so that a payload is kept beside its event.
 const LARGE_BYTES: usize = 17_000;
 
-fn worker_name(number: u32) -> String {
-    format!("w{number}")
-}
-
-impl World<'_> {
-    fn spec(&self, number: u32, capacity: u32) -> WorkerSpec {
-        let (missing, first) = (self.plan.has(Fault::Missing), number == 0);
+/// What each worker of a plan announces, by its number.
+pub(crate) fn specs(plan: &Plan) -> Vec<Arc<WorkerSpec>> {
+    let missing = plan.has(Fault::Missing);
+    let spec = |number: u32| {
+        let first = number == 0;
         let queues = (0..2).filter(|queue| *queue == 0 || first || !missing);
         let activities = (0..KINDS).filter(|kind| !missing || u32::from(*kind) != number);
-        WorkerSpec {
-            name: worker_name(number),
+        Arc::new(WorkerSpec {
+            name: format!("w{number}"),
             queues: queues.map(|queue| queue_name(queue).to_owned()).collect(),
             activities: activities.map(|kind| activity_name(kind).to_owned()).collect(),
             labels: if missing && !first { BTreeSet::new() } else { BTreeSet::from([LABEL.to_owned()]) },
-            capacity,
-        }
-    }
+            capacity: plan.capacity,
+        })
+    };
+    (0..plan.workers).map(spec).collect()
+}
 
+impl World<'_> {
     /// A worker joins; one of its name that is there has begun anew.
     pub(crate) fn join(&mut self, number: u32) -> Checked {
-        let spec = self.spec(number, self.plan.capacity);
+        let spec = Arc::clone(&self.specs[number as usize]);
         self.connect(spec)
     }
 
@@ -58,17 +60,18 @@ impl World<'_> {
             labels: BTreeSet::from([LABEL.to_owned()]),
             capacity: 1_000,
         };
-        self.connect(spec)
+        self.connect(Arc::new(spec))
     }
 
-    fn connect(&mut self, spec: WorkerSpec) -> Checked {
+    fn connect(&mut self, spec: Arc<WorkerSpec>) -> Checked {
         self.forget_legs_of(&spec.name);
-        self.connected.insert(spec.name.clone(), spec.clone());
-        self.step(Input::WorkerJoined(spec))
+        let input = Input::WorkerJoined(WorkerSpec::clone(&spec));
+        self.connected.insert(spec.name.clone(), spec);
+        self.step(input)
     }
 
     pub(crate) fn leave(&mut self, number: u32) -> Checked {
-        let name = worker_name(number);
+        let name = self.specs[number as usize].name.clone();
         if self.connected.remove(&name).is_none() {
             return Ok(());
         }
@@ -216,7 +219,12 @@ impl World<'_> {
         // What is due anyway happens first, so that what follows is the input's own doing.
         self.step(Input::Tick)?;
         let before = (self.partition.batch_bytes(), self.partition.stats());
-        let what = format!("{input:?}");
+        let of = match &input {
+            Input::Answered { conversation, leg, .. } | Input::Heartbeat { conversation, leg, .. } => {
+                Some((*conversation, *leg))
+            }
+            _ => None,
+        };
         self.step(input)?;
         let after = (self.partition.batch_bytes(), self.partition.stats());
         // Eviction goes on by itself, a few runs at each step.
@@ -225,6 +233,7 @@ impl World<'_> {
             && (after.1.in_flight, after.1.waiting, after.1.ended)
                 == (before.1.in_flight, before.1.waiting, before.1.ended);
         if !same {
+            let what = format!("{point:?}: {of:?}");
             return Err(Broken::new(5, "a stale or forged word changed something, or was not counted", what));
         }
         self.sometimes.met(point);

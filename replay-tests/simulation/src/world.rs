@@ -9,10 +9,11 @@ use crate::plan::{Fault, Plan};
 use crate::sometimes::{Point, Sometimes};
 use crate::store::Keep;
 use crate::trace::Trace;
-use crate::workers::Held;
+use crate::workers::{Held, specs};
 use antiphon_engine::{Batch, Effect, Input, Origin, Partition, Programs, WorkerSpec};
 use antiphon_history::{RunKey, Timestamp, WorkflowKey, planted};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Where the next commit fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +50,9 @@ pub(crate) struct World<'p> {
     due_page: usize,
     openings: u64,
     evicted: u64,
-    pub(crate) connected: BTreeMap<String, WorkerSpec>,
+    /// What each worker announces, by number.
+    pub(crate) specs: Vec<Arc<WorkerSpec>>,
+    pub(crate) connected: BTreeMap<String, Arc<WorkerSpec>>,
     /// Whether the connected workers are those under which the open batch was decided, and the one in flight.
     steady: [bool; 2],
     pub(crate) held: Vec<Held>,
@@ -99,6 +102,7 @@ impl<'p> World<'p> {
             due_page: DUE_AT_ONCE,
             openings: 0,
             evicted: 0,
+            specs: specs(plan),
             connected: BTreeMap::new(),
             steady: [true; 2],
             held: Vec::new(),
@@ -237,7 +241,7 @@ impl<'p> World<'p> {
         self.evicted = 0;
         self.steady = [true; 2];
         for spec in self.connected.clone().into_values() {
-            self.step(Input::WorkerJoined(spec))?;
+            self.step(Input::WorkerJoined(WorkerSpec::clone(&spec)))?;
         }
         for run in self.store.needs_loading().map_err(|error| Broken::of_store(&error))? {
             self.sometimes.met(Point::LoadedWithOpenConversation);
