@@ -73,7 +73,31 @@ pub struct ActivityOptions {
     /// A short text for people. Default: none.
     #[serde(rename = "sum", skip_serializing_if = "String::is_empty")]
     pub summary: String,
+    /// How urgent it is among what waits in its task queue, from 1, which goes first, to 5. Default: 3.
+    #[serde(rename = "pr", skip_serializing_if = "is_default_priority")]
+    pub priority: u8,
+    /// On whose behalf it is asked for: among calls of one priority each key gets its share. Default: none, which is a
+    /// key like any other.
+    #[serde(rename = "fk", skip_serializing_if = "String::is_empty")]
+    pub fairness_key: String,
+    /// The share of its fairness key against the others, from 1 to [`FAIRNESS_WEIGHT_MAX`]. A weight that the queue's
+    /// settings give to the key goes before. Default: 1.
+    #[serde(rename = "fw", skip_serializing_if = "is_one")]
+    pub fairness_weight: u32,
+    /// Calls of one key are under way at most as many at once as the task queue's settings allow per key; with one they
+    /// are done one after the other, in the order in which they were asked for. Default: none.
+    #[serde(rename = "lk", skip_serializing_if = "String::is_empty")]
+    pub limit_key: String,
 }
+
+/// The least urgent priority; the most urgent is 1.
+pub const PRIORITY_MAX: u8 = 5;
+
+/// The priority of calls that name none: room on either side.
+const DEFAULT_PRIORITY: u8 = 3;
+
+/// The largest weight of a fairness key. A larger one would leave the others as good as nothing.
+pub const FAIRNESS_WEIGHT_MAX: u32 = 1_000;
 
 impl Default for ActivityOptions {
     fn default() -> ActivityOptions {
@@ -88,6 +112,10 @@ impl Default for ActivityOptions {
             fail_fast: false,
             needs: Vec::new(),
             summary: String::new(),
+            priority: DEFAULT_PRIORITY,
+            fairness_key: String::new(),
+            fairness_weight: 1,
+            limit_key: String::new(),
         }
     }
 }
@@ -97,6 +125,10 @@ const DEFAULT_MAX_LOSSES: u32 = 5;
 
 fn is_default_losses(losses: &u32) -> bool {
     *losses == DEFAULT_MAX_LOSSES
+}
+
+fn is_default_priority(priority: &u8) -> bool {
+    *priority == DEFAULT_PRIORITY
 }
 
 fn is_default_retry(retry: &RetryPolicy) -> bool {

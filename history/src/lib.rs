@@ -36,7 +36,9 @@ mod segment_writer;
 mod text;
 mod varint;
 
-pub use activity::{ActivityCall, ActivityOptions, ActivityOutcome, Failure, RetryPolicy, Site};
+pub use activity::{
+    ActivityCall, ActivityOptions, ActivityOutcome, FAIRNESS_WEIGHT_MAX, Failure, PRIORITY_MAX, RetryPolicy, Site,
+};
 pub use blocked::{Blocked, BlockedReason, DivergenceReport};
 pub use bytes::Bytes;
 pub use catalogue::{CatalogueRow, FoldError, PendingTimer, RunStatus};

@@ -88,6 +88,18 @@ impl fmt::Display for ActivityOptions {
         if !self.needs.is_empty() {
             write!(f, " needs={}", self.needs.join("+"))?;
         }
+        if self.priority != defaults.priority {
+            write!(f, " priority={}", self.priority)?;
+        }
+        if !self.fairness_key.is_empty() {
+            write!(f, " fairness_key={:?}", self.fairness_key)?;
+        }
+        if self.fairness_weight != defaults.fairness_weight {
+            write!(f, " fairness_weight={}", self.fairness_weight)?;
+        }
+        if !self.limit_key.is_empty() {
+            write!(f, " limit_key={:?}", self.limit_key)?;
+        }
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{CallRefused, OptionError};
 use antiphon_history::limits::bounded_text;
-use antiphon_history::{ActivityOptions, IdError};
+use antiphon_history::{ActivityOptions, FAIRNESS_WEIGHT_MAX, IdError, PRIORITY_MAX};
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -96,6 +96,32 @@ impl CallOptions {
 
     pub(crate) fn summary(&mut self, text: impl AsRef<str>) {
         self.options.summary = bounded_text(text.as_ref());
+    }
+
+    pub(crate) fn priority(&mut self, priority: u8) {
+        if !(1..=PRIORITY_MAX).contains(&priority) {
+            self.impossible("priority", priority, "priorities go from 1, which is first, to 5");
+        }
+        self.options.priority = priority;
+    }
+
+    pub(crate) fn fairness_key(&mut self, key: impl Into<String>) {
+        let key = key.into();
+        self.name("fairness key", &key);
+        self.options.fairness_key = key;
+    }
+
+    pub(crate) fn fairness_weight(&mut self, weight: u32) {
+        if !(1..=FAIRNESS_WEIGHT_MAX).contains(&weight) {
+            self.impossible("fairness_weight", weight, "weights go from 1 to 1,000");
+        }
+        self.options.fairness_weight = weight;
+    }
+
+    pub(crate) fn limit_key(&mut self, key: impl Into<String>) {
+        let key = key.into();
+        self.name("limit key", &key);
+        self.options.limit_key = key;
     }
 
     /// The queue and the options, if all of them are possible, alone and together.
@@ -225,6 +251,34 @@ macro_rules! call_builder {
             self.options_mut().summary(text);
             self
         }
+
+        /// Says how urgent the call is among what waits in its task queue, from 1, which goes first, to 5. Default: 3.
+        pub fn priority(mut self, priority: u8) -> Self {
+            self.options_mut().priority(priority);
+            self
+        }
+
+        /// Says on whose behalf the call is made, say which customer's: among waiting calls of one priority each key gets
+        /// its share of the workers, however many calls another key has. 1 to 255 bytes. Default: none, which counts as
+        /// one key.
+        pub fn fairness_key(mut self, key: impl ::std::convert::Into<::std::string::String>) -> Self {
+            self.options_mut().fairness_key(key);
+            self
+        }
+
+        /// Gives the fairness key a share of this many against a key with 1, from 1 to 1,000. A weight in the settings of
+        /// the queue goes before. Default: 1.
+        pub fn fairness_weight(mut self, weight: u32) -> Self {
+            self.options_mut().fairness_weight(weight);
+            self
+        }
+
+        /// Lets at most as many calls of this key be under way at once as the settings of the queue allow per key; with
+        /// one they are done in the order in which they were asked for, retries included. 1 to 255 bytes. Default: none.
+        pub fn limit_key(mut self, key: impl ::std::convert::Into<::std::string::String>) -> Self {
+            self.options_mut().limit_key(key);
+            self
+        }
     };
 }
 pub(crate) use call_builder;
@@ -263,6 +317,10 @@ mod tests {
         options.needs("pci");
         options.queue("pay");
         options.summary("card of order 7");
+        options.priority(1);
+        options.fairness_key("customer-7");
+        options.fairness_weight(10);
+        options.limit_key("order-7");
         let (queue, found) = options.finish().unwrap();
         let expected = ActivityOptions {
             start_to_close_ms: Some(1_000),
@@ -275,6 +333,10 @@ mod tests {
             fail_fast: true,
             needs: vec!["pci".to_owned(), "eu".to_owned()],
             summary: "card of order 7".to_owned(),
+            priority: 1,
+            fairness_key: "customer-7".to_owned(),
+            fairness_weight: 10,
+            limit_key: "order-7".to_owned(),
         };
         assert_eq!((queue.as_str(), found), ("pay", expected));
     }
@@ -295,6 +357,10 @@ mod tests {
         assert!(refusal(|options| options.schedule_to_close(Duration::ZERO)).starts_with("schedule_to_close(0ns)"));
         assert!(refusal(|options| options.heartbeat_timeout(Duration::ZERO)).starts_with("heartbeat_timeout(0ns)"));
         assert!(refusal(|options| options.attempts(0)).starts_with("attempts(0) is impossible"));
+        assert!(refusal(|options| options.priority(0)).starts_with("priority(0) is impossible"));
+        assert!(refusal(|options| options.priority(6)).starts_with("priority(6) is impossible"));
+        assert!(refusal(|options| options.fairness_weight(0)).starts_with("fairness_weight(0) is impossible"));
+        assert!(refusal(|options| options.fairness_weight(1_001)).starts_with("fairness_weight(1001) is impossible"));
         assert!(refusal(|options| options.backoff_factor(99)).starts_with("backoff_factor(99) is impossible"));
         let (one, two) = (Duration::from_secs(1), Duration::from_secs(2));
         assert!(refusal(|options| options.backoff(Duration::ZERO, one)).starts_with("backoff(0ns, 1s) is impossible"));
@@ -318,6 +384,8 @@ mod tests {
     #[test]
     fn unusable_names_are_refused_and_the_first_fault_is_told() {
         assert!(refusal(|options| options.queue("")).contains("the queue \"\" is not usable"));
+        assert!(refusal(|options| options.fairness_key("")).contains("the fairness key \"\" is not usable"));
+        assert!(refusal(|options| options.limit_key("")).contains("the limit key \"\" is not usable"));
         let first = refusal(|options| {
             options.needs("a\nb");
             options.attempts(0);

@@ -95,7 +95,7 @@ impl Step {
             at_most_once: self.at_most_once,
             fail_fast: self.fail_fast,
             needs: if self.needs_label { vec![LABEL.to_owned()] } else { Vec::new() },
-            summary: String::new(),
+            ..ActivityOptions::default()
         }
     }
 

@@ -132,6 +132,10 @@ fn options(options: &ActivityOptions) -> Json {
         fail_fast,
         needs,
         summary,
+        priority,
+        fairness_key,
+        fairness_weight,
+        limit_key,
     } = options;
     Json::Object(vec![
         ("schedule_to_start_ms", (*schedule_to_start_ms).into()),
@@ -147,6 +151,10 @@ fn options(options: &ActivityOptions) -> Json {
         ("fail_fast", (*fail_fast).into()),
         ("needs", needs.clone().into()),
         ("summary", summary.as_str().into()),
+        ("priority", u32::from(*priority).into()),
+        ("fairness_key", fairness_key.as_str().into()),
+        ("fairness_weight", (*fairness_weight).into()),
+        ("limit_key", limit_key.as_str().into()),
     ])
 }
 
