@@ -118,7 +118,8 @@ impl Conversation {
 
     // An engine restart says nothing against the worker: with one local pool, excluding it would end every activity.
     fn exclude(&mut self, worker: Name, reason: &ExitReason) {
-        let at_fault = matches!(reason, ExitReason::WorkerExit | ExitReason::Panicked { .. });
+        let at_fault =
+            matches!(reason, ExitReason::WorkerExit | ExitReason::WorkerDied { .. } | ExitReason::Panicked { .. });
         if at_fault && !self.excluded.contains(&worker) {
             self.excluded.push(worker);
         }

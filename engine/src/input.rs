@@ -49,6 +49,13 @@ pub enum Input {
         /// Its name.
         name: String,
     },
+    /// A worker's process died; its legs are lost, and the record says of what.
+    WorkerDied {
+        /// Its name.
+        name: String,
+        /// Of what: an exit code, a signal, or why it was killed.
+        how: String,
+    },
     /// A worker has ended a leg.
     Answered {
         /// Which conversation.

@@ -225,6 +225,13 @@ pub enum ExitReason {
     /// The worker left or died.
     #[serde(rename = "wx")]
     WorkerExit,
+    /// The worker's process died, and it is known of what.
+    #[serde(rename = "wd")]
+    WorkerDied {
+        /// Of what: an exit code, a signal, or why it was killed; at most 4 KiB.
+        #[serde(rename = "m")]
+        how: String,
+    },
     /// The body panicked.
     #[serde(rename = "pn")]
     Panicked {
@@ -252,7 +259,10 @@ impl ExitReason {
     pub fn is_loss(&self) -> bool {
         match self {
             ExitReason::EngineRestart if crate::planted!("engine-restart-costs-nothing") => false,
-            ExitReason::WorkerExit | ExitReason::Panicked { .. } | ExitReason::EngineRestart => true,
+            ExitReason::WorkerExit
+            | ExitReason::WorkerDied { .. }
+            | ExitReason::Panicked { .. }
+            | ExitReason::EngineRestart => true,
             ExitReason::TimedOut { .. } | ExitReason::Cancelled => false,
         }
     }
@@ -262,6 +272,7 @@ impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ExitReason::WorkerExit => f.write_str("the worker left"),
+            ExitReason::WorkerDied { how } => write!(f, "the worker died: {how}"),
             ExitReason::Panicked { message } => write!(f, "the activity panicked: {message}"),
             ExitReason::TimedOut { kind } => write!(f, "{kind} passed"),
             ExitReason::Cancelled => f.write_str("cancelled"),

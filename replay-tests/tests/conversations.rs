@@ -62,6 +62,21 @@ fn a_sequence_costs_one_segment_per_activity() {
 }
 
 #[test]
+fn a_worker_that_died_is_on_record_with_its_cause_and_left_out_of_the_next_leg() {
+    let mut world = World::new(&[("one", one)], vec![worker("w1", &["echo"], 1), worker("w2", &["echo"], 1)]);
+    world.start("a", "one", "0");
+    let how = "signal 9 (SIGKILL)";
+    world.step(Input::WorkerDied { name: "w1".into(), how: how.into() });
+    assert_eq!(world.sent[1].0, "w2");
+    assert!(world.text(1).contains("Exited leg=1 the worker died: signal 9 (SIGKILL)"), "{}", world.text(1));
+    world.step(Input::WorkerJoined(worker("w1", &["echo"], 1)));
+    world.step(Input::WorkerDied { name: "w2".into(), how: "x".repeat(5_000) });
+    world.pass(60_000);
+    assert_eq!(world.sent[2].0, "w1", "all that could take it are left out: it goes to one of them");
+    assert!(world.text(1).len() < 6_000, "the cause is cut");
+}
+
+#[test]
 fn a_lost_worker_ends_the_leg_and_another_takes_the_same_request() {
     let mut world = World::new(&[("one", one)], vec![worker("w1", &["echo"], 1), worker("w2", &["echo"], 1)]);
     world.start("a", "one", "0");

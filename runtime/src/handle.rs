@@ -123,6 +123,11 @@ impl Handle {
         self.inbox.post(Message::WorkerLeft { name: name.into() });
     }
 
+    /// A worker's process died: its legs are lost, and the record says of what.
+    pub fn died(&self, name: impl Into<String>, how: impl Into<String>) {
+        self.inbox.post(Message::WorkerDied { name: name.into(), how: how.into() });
+    }
+
     async fn ask(&self, message: impl FnOnce(oneshot::Sender<Reply>) -> Message) -> Result<Reply, Error> {
         let (reply, answer) = oneshot::channel();
         self.put(message(reply))?;

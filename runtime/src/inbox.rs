@@ -43,6 +43,10 @@ pub(crate) enum Message {
     WorkerLeft {
         name: String,
     },
+    WorkerDied {
+        name: String,
+        how: String,
+    },
     /// The batch that was handed to the writer is durable and its effects are released.
     Durable,
     /// The archive has taken over all segments up to this one.

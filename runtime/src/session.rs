@@ -315,6 +315,10 @@ impl<'a> Session<'a> {
                 self.shell.workers.remove(&name);
                 Input::WorkerLeft { name }
             }
+            Message::WorkerDied { name, how } => {
+                self.shell.workers.remove(&name);
+                Input::WorkerDied { name, how }
+            }
             Message::Archived { through } => {
                 self.partition.step(Input::Archived { through }, now);
                 self.forget_gone_callers();

@@ -111,7 +111,7 @@ impl Shell {
                     Message::WorkerJoined(worker) => {
                         self.workers.insert(worker.spec().name, worker);
                     }
-                    Message::WorkerLeft { name } => {
+                    Message::WorkerLeft { name } | Message::WorkerDied { name, .. } => {
                         self.workers.remove(&name);
                     }
                     _ => {}

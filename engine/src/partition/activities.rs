@@ -64,11 +64,11 @@ impl Partition {
         self.core.reindex(run, ordinal);
     }
 
-    pub(super) fn worker_left(&mut self, name: &str) {
+    pub(super) fn worker_left(&mut self, name: &str, reason: &ExitReason) {
         for (conversation, leg) in self.core.dispatch.leave(name) {
             let Some(run) = self.runs.get_mut(&conversation.run) else { continue };
             if is_current(run, conversation, leg) {
-                self.core.lost(run, conversation.ordinal, ExitReason::WorkerExit);
+                self.core.lost(run, conversation.ordinal, reason.clone());
             }
         }
     }

@@ -17,7 +17,8 @@ use crate::dispatch::{Dispatch, WorkerView};
 use crate::run::Run;
 use crate::{Batch, Config, Input, Programs, ReplyTo};
 use antiphon_conversation::TokenMint;
-use antiphon_history::{Ordinal, RunKey, SegmentWriter, Timestamp, WorkflowKey, planted};
+use antiphon_history::limits::bounded_text;
+use antiphon_history::{ExitReason, Ordinal, RunKey, SegmentWriter, Timestamp, WorkflowKey, planted};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use memory::LoadError;
@@ -165,10 +166,13 @@ impl Partition {
             Input::Forget(reply) => self.core.forget(reply),
             Input::WorkerJoined(spec) => {
                 // A worker that joins under the name of one that is there has begun anew: what that one had is lost.
-                self.worker_left(&spec.name);
+                self.worker_left(&spec.name, &ExitReason::WorkerExit);
                 self.core.dispatch.join(spec);
             }
-            Input::WorkerLeft { name } => self.worker_left(&name),
+            Input::WorkerLeft { name } => self.worker_left(&name, &ExitReason::WorkerExit),
+            Input::WorkerDied { name, how } => {
+                self.worker_left(&name, &ExitReason::WorkerDied { how: bounded_text(&how) });
+            }
             Input::Answered { conversation, leg, token, answer } => self.answered(conversation, leg, token, answer),
             Input::Heartbeat { conversation, leg, token, details } => {
                 self.heartbeat(conversation, leg, token, details);

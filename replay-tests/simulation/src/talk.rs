@@ -47,7 +47,12 @@ fn wrong(what: &'static str, detail: String) -> Broken {
 
 /// Whether a leg that ended so was lost through no word of the activity.
 pub(crate) fn is_loss(reason: &ExitReason) -> bool {
-    matches!(reason, ExitReason::WorkerExit | ExitReason::Panicked { .. } | ExitReason::EngineRestart)
+    is_at_fault(reason) || matches!(reason, ExitReason::EngineRestart)
+}
+
+/// Whether its worker is left out of the next legs.
+fn is_at_fault(reason: &ExitReason) -> bool {
+    matches!(reason, ExitReason::WorkerExit | ExitReason::WorkerDied { .. } | ExitReason::Panicked { .. })
 }
 
 impl Talk {
@@ -149,7 +154,7 @@ impl Talk {
         if is_loss(reason) {
             self.losses += 1;
         }
-        if matches!(reason, ExitReason::WorkerExit | ExitReason::Panicked { .. }) {
+        if is_at_fault(reason) {
             self.excluded.push(self.worker.clone());
         }
         let allowed = match reason {

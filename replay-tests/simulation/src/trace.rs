@@ -38,6 +38,7 @@ impl Trace {
             }
             Input::Archived { through } => (11, *through),
             Input::Tick => (12, 0),
+            Input::WorkerDied { name, how } => (13, (name.len() + how.len()) as u64),
         };
         self.note(kind, number);
         self.note(0, now.0 as u64);

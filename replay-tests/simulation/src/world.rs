@@ -129,7 +129,8 @@ impl<'p> World<'p> {
         let now = self.now();
         self.steps += 1;
         self.trace.input(&input, now);
-        let workers_change = matches!(input, Input::WorkerJoined(_) | Input::WorkerLeft { .. });
+        let workers_change =
+            matches!(input, Input::WorkerJoined(_) | Input::WorkerLeft { .. } | Input::WorkerDied { .. });
         if workers_change {
             self.steady = [self.steady[0] && !self.partition.has_work(), false];
         }
