@@ -16,6 +16,7 @@ mod message;
 mod phase;
 pub mod retry;
 mod token;
+pub mod wire;
 
 pub use conversation::{ActivityState, Conversation, Leg};
 pub use deadline::{Deadline, Deadlines};

@@ -13,6 +13,7 @@
 //! This crate must not know SQL, HTTP or how a decision is made.
 
 mod backlog;
+pub mod child;
 mod clock;
 mod config;
 mod error;

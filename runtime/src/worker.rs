@@ -46,6 +46,10 @@ impl Responder {
         Responder { inbox, conversation: request.conversation, leg: request.leg, token: request.token }
     }
 
+    pub(crate) fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
     /// Ends the leg. Durable some time after this returns; a second answer is counted and changes nothing.
     pub fn answer(&self, answer: Answer) {
         let (conversation, leg, token) = (self.conversation, self.leg, self.token);
