@@ -1,6 +1,6 @@
 //! One activity: what was asked, under which rules, and how it ended.
 
-use crate::{Name, Payload, TimeoutKind};
+use crate::{Name, Payload, RouteRequest, TimeoutKind};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -70,6 +70,9 @@ pub struct ActivityOptions {
     /// Labels that a worker must have. Default: none.
     #[serde(rename = "nd", skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
+    /// How to choose the worker. Default: as the queue says, and if it says nothing, the least loaded.
+    #[serde(rename = "rt", skip_serializing_if = "Option::is_none")]
+    pub route: Option<Box<RouteRequest>>,
     /// A short text for people. Default: none.
     #[serde(rename = "sum", skip_serializing_if = "String::is_empty")]
     pub summary: String,
@@ -111,6 +114,7 @@ impl Default for ActivityOptions {
             at_most_once: false,
             fail_fast: false,
             needs: Vec::new(),
+            route: None,
             summary: String::new(),
             priority: DEFAULT_PRIORITY,
             fairness_key: String::new(),

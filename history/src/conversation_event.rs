@@ -1,4 +1,4 @@
-use crate::{Digest, Name, Payload, Timestamp, TokenHash};
+use crate::{Digest, Name, Payload, RouteReason, Timestamp, TokenHash};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -153,6 +153,32 @@ pub struct Selection {
     /// Who was left out and why, at most 16 names.
     #[serde(rename = "o", default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// What a route request added to the choice. Absent where there was none.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Box<RouteDecision>>,
+}
+
+/// What a route request added to a choice.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RouteDecision {
+    /// Why this worker and no other.
+    #[serde(rename = "y")]
+    pub reason: RouteReason,
+    /// How many workers could have had the call, the chosen one included.
+    #[serde(rename = "n")]
+    pub eligible: u32,
+    /// Who would have been next, in order, at most 16 names.
+    #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Name>,
+    /// The key that binds calls to one worker.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Name>,
+    /// The guard that agreed.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Name>,
+    /// A digest of all that was known of the workers: two choices with the same one saw the same.
+    #[serde(rename = "s")]
+    pub snapshot: u64,
 }
 
 /// A worker that was not considered.
@@ -181,6 +207,21 @@ pub enum LeftOutReason {
     /// It lacks a label that the call needs.
     #[serde(rename = "label")]
     MissingLabel,
+    /// The route request excludes it.
+    #[serde(rename = "excl")]
+    Excluded,
+    /// No list of the route request names it, and no others are to be taken.
+    #[serde(rename = "list")]
+    NotListed,
+    /// It is unhealthy or down.
+    #[serde(rename = "sick")]
+    Unhealthy,
+    /// It finishes what it has and takes nothing new.
+    #[serde(rename = "drain")]
+    Draining,
+    /// It is joining, suspect or gone.
+    #[serde(rename = "away")]
+    Away,
 }
 
 impl fmt::Display for LeftOutReason {
@@ -190,6 +231,11 @@ impl fmt::Display for LeftOutReason {
             LeftOutReason::Full => "full",
             LeftOutReason::NoSuchActivity => "has no such activity",
             LeftOutReason::MissingLabel => "lacks a needed label",
+            LeftOutReason::Excluded => "excluded by the request",
+            LeftOutReason::NotListed => "in no list of the request",
+            LeftOutReason::Unhealthy => "unhealthy",
+            LeftOutReason::Draining => "draining",
+            LeftOutReason::Away => "away",
         })
     }
 }

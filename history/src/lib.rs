@@ -29,6 +29,7 @@ mod payload;
 #[cfg(feature = "planted")]
 pub mod planted;
 mod record;
+mod routing;
 mod run_event;
 mod segment;
 mod segment_parts;
@@ -45,7 +46,8 @@ pub use catalogue::{CatalogueRow, FoldError, PendingTimer, RunStatus};
 pub use chain::{Digest, payload_digest};
 pub use codec::DecodeError;
 pub use conversation_event::{
-    ConversationEvent, ConversationOutcome, ExitReason, LeftOut, LeftOutReason, Response, Selection, TimeoutKind,
+    ConversationEvent, ConversationOutcome, ExitReason, LeftOut, LeftOutReason, Response, RouteDecision, Selection,
+    TimeoutKind,
 };
 pub use file::{HistoryFile, HistoryFileError};
 pub use glance::Glance;
@@ -53,6 +55,10 @@ pub use ids::{ConversationKey, IdError, Ordinal, RunId, RunKey, Stream, Timestam
 pub use name::Name;
 pub use payload::{Payload, PayloadData, StoredPayload};
 pub use record::{Events, FORMAT_VERSION, Record};
+pub use routing::{
+    FallbackPolicy, Health, Liveness, NoneAvailable, ROUTE_LIST_MAX, RouteError, RouteForm, RoutePolicy, RouteReason,
+    RouteRequest,
+};
 pub use run_event::{Role, RunEvent, RunStarted};
 pub use segment::{Segment, SegmentBody};
 pub use segment_parts::SegmentParts;

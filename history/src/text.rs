@@ -1,8 +1,8 @@
 //! One line of text for every event: what the command line, the golden files and the tests print.
 
 use crate::{
-    ActivityCall, ActivityOptions, ActivityOutcome, BlockedReason, ConversationEvent, DivergenceReport, Payload,
-    PayloadData, Response, RetryPolicy, RunEvent, Site,
+    ActivityCall, ActivityOptions, ActivityOutcome, BlockedReason, ConversationEvent, DivergenceReport, Name, Payload,
+    PayloadData, Response, RetryPolicy, RouteDecision, RunEvent, Site,
 };
 use std::fmt;
 
@@ -100,7 +100,26 @@ impl fmt::Display for ActivityOptions {
         if !self.limit_key.is_empty() {
             write!(f, " limit_key={:?}", self.limit_key)?;
         }
+        if let Some(route) = &self.route {
+            write!(f, " route=({route})")?;
+        }
         Ok(())
+    }
+}
+
+impl fmt::Display for RouteDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "reason={:?} eligible={}", self.reason.to_string(), self.eligible)?;
+        if !self.chain.is_empty() {
+            write!(f, " chain={}", self.chain.iter().map(Name::as_str).collect::<Vec<_>>().join("+"))?;
+        }
+        if let Some(key) = &self.affinity {
+            write!(f, " key={key}")?;
+        }
+        if let Some(guard) = &self.guard {
+            write!(f, " guard={guard}")?;
+        }
+        write!(f, " snapshot={:016x}", self.snapshot)
     }
 }
 
@@ -172,7 +191,8 @@ impl fmt::Display for ConversationEvent {
                 write!(f, " leg={leg} worker={worker}")?;
                 let Some(why) = why else { return f.write_str(" (the only one)") };
                 write!(f, " policy={} candidates={} free={}", why.policy, why.candidates, why.free)?;
-                why.left_out.iter().try_for_each(|out| write!(f, " left_out={}:{}", out.worker, out.reason))
+                why.left_out.iter().try_for_each(|out| write!(f, " left_out={}:{}", out.worker, out.reason))?;
+                why.route.as_deref().map_or(Ok(()), |route| write!(f, " {route}"))
             }
             ConversationEvent::Sent { leg } | ConversationEvent::CancelSent { leg } => write!(f, " leg={leg}"),
             ConversationEvent::Heartbeat { leg, details } => write!(f, " leg={leg} {details}"),

@@ -253,7 +253,17 @@ fn no_page_or_source_names_a_machine_or_a_registry_host() {
 #[test]
 fn every_stored_name_is_in_the_page_of_the_format() {
     let page = std::fs::read_to_string(root().join("docs/history-format.md")).unwrap();
-    for file in ["activity.rs", "blocked.rs", "conversation_event.rs", "ids.rs", "payload.rs", "run_event.rs"] {
+    let files = [
+        "activity.rs",
+        "blocked.rs",
+        "conversation_event.rs",
+        "ids.rs",
+        "payload.rs",
+        "routing.rs",
+        "routing/words.rs",
+        "run_event.rs",
+    ];
+    for file in files {
         let text = std::fs::read_to_string(root().join("history/src").join(file)).unwrap();
         for (_, rest) in text.match_indices("rename = \"").map(|(at, found)| text.split_at(at + found.len())) {
             let name = rest.split('"').next().unwrap();

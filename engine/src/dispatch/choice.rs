@@ -52,6 +52,7 @@ pub(super) fn choose(workers: &Workers, lane: &Lane, excluded: &[Name]) -> Optio
         candidates: u32::try_from(subscribed.len()).unwrap_or(u32::MAX),
         free: best.free(),
         left_out: left,
+        route: None,
     });
     Some(Choice { worker: best.name.clone(), why })
 }

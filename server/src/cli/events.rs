@@ -3,8 +3,8 @@
 
 use super::json::{Json, payload, payloads};
 use antiphon_history::{
-    ActivityCall, ActivityOptions, ActivityOutcome, BlockedReason, ConversationEvent, DivergenceReport, Failure,
-    Response, RunEvent, RunStarted, Selection, Site,
+    ActivityCall, ActivityOptions, ActivityOutcome, BlockedReason, ConversationEvent, DivergenceReport, Failure, Name,
+    Response, RouteDecision, RouteForm, RunEvent, RunStarted, Selection, Site,
 };
 
 type Fields = Vec<(&'static str, Json)>;
@@ -131,13 +131,14 @@ fn options(options: &ActivityOptions) -> Json {
         at_most_once,
         fail_fast,
         needs,
+        route,
         summary,
         priority,
         fairness_key,
         fairness_weight,
         limit_key,
     } = options;
-    Json::Object(vec![
+    let mut fields = vec![
         ("schedule_to_start_ms", (*schedule_to_start_ms).into()),
         ("start_to_close_ms", (*start_to_close_ms).into()),
         ("schedule_to_close_ms", (*schedule_to_close_ms).into()),
@@ -155,7 +156,12 @@ fn options(options: &ActivityOptions) -> Json {
         ("fairness_key", fairness_key.as_str().into()),
         ("fairness_weight", (*fairness_weight).into()),
         ("limit_key", limit_key.as_str().into()),
-    ])
+    ];
+    if let Some(request) = route {
+        let written = serde_json::value::to_raw_value(&RouteForm::from((**request).clone()));
+        fields.push(("route", written.map_or(Json::Null, Json::Raw)));
+    }
+    Json::Object(fields)
 }
 
 fn outcome(outcome: &ActivityOutcome) -> Fields {
@@ -189,15 +195,32 @@ fn failure(failure: &Failure) -> Json {
 }
 
 fn selection(why: &Selection) -> Json {
-    let Selection { policy, candidates, free, left_out } = why;
+    let Selection { policy, candidates, free, left_out, route } = why;
     let left_out = left_out.iter().map(|out| {
         Json::Object(vec![("worker", out.worker.as_str().into()), ("reason", out.reason.to_string().into())])
     });
-    Json::Object(vec![
+    let mut fields = vec![
         ("policy", policy.as_str().into()),
         ("candidates", (*candidates).into()),
         ("free", (*free).into()),
         ("left_out", Json::List(left_out.collect())),
+    ];
+    if let Some(route) = route {
+        fields.push(("route", decision(route)));
+    }
+    Json::Object(fields)
+}
+
+fn decision(route: &RouteDecision) -> Json {
+    let RouteDecision { reason, eligible, chain, affinity, guard, snapshot } = route;
+    let name = |name: &Option<Name>| name.as_ref().map_or(Json::Null, |name| name.as_str().into());
+    Json::Object(vec![
+        ("reason", reason.to_string().into()),
+        ("eligible", (*eligible).into()),
+        ("chain", Json::List(chain.iter().map(|name| name.as_str().into()).collect())),
+        ("affinity_key", name(affinity)),
+        ("guard", name(guard)),
+        ("snapshot", format!("{snapshot:016x}").into()),
     ])
 }
 

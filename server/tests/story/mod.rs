@@ -102,7 +102,7 @@ pub fn closed(outcome: ConversationOutcome) -> ConversationEvent {
 /// An order: one activity that fails, is tried again, loses a worker and succeeds; then a timer overnight; then the end.
 pub fn order(key: u64, id: &str) -> HistoryFile {
     use ConversationEvent as C;
-    let why = |left_out| Selection { policy: "least_loaded".into(), candidates: 3, free: 12, left_out };
+    let why = |left_out| Selection { policy: "least_loaded".into(), candidates: 3, free: 12, left_out, route: None };
     let full = LeftOut { worker: "w3".into(), reason: LeftOutReason::Full };
     let lost = LeftOut { worker: "w2".into(), reason: LeftOutReason::LostEarlierLeg };
     let day = 86_400_000;
