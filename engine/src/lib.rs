@@ -28,6 +28,7 @@ mod partition;
 mod program;
 mod recorded;
 mod replay;
+pub mod router;
 mod run;
 mod state;
 mod waits;
