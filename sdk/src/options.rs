@@ -332,6 +332,7 @@ mod tests {
             at_most_once: false,
             fail_fast: true,
             needs: vec!["pci".to_owned(), "eu".to_owned()],
+            route: None,
             summary: "card of order 7".to_owned(),
             priority: 1,
             fairness_key: "customer-7".to_owned(),
