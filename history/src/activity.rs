@@ -135,7 +135,7 @@ fn is_default_priority(priority: &u8) -> bool {
     *priority == DEFAULT_PRIORITY
 }
 
-fn is_default_retry(retry: &RetryPolicy) -> bool {
+pub(crate) fn is_default_retry(retry: &RetryPolicy) -> bool {
     *retry == RetryPolicy::default()
 }
 

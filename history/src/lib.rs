@@ -29,6 +29,7 @@ mod payload;
 #[cfg(feature = "planted")]
 pub mod planted;
 mod record;
+mod routine;
 mod routing;
 mod run_event;
 mod segment;
@@ -55,6 +56,11 @@ pub use ids::{ConversationKey, IdError, Ordinal, RunId, RunKey, Stream, Timestam
 pub use name::Name;
 pub use payload::{Payload, PayloadData, StoredPayload};
 pub use record::{Events, FORMAT_VERSION, Record};
+pub use routine::{
+    Backfill, CatchUp, Change, EndedSlot, IllegalRoutineEvent, OpenSlot, Overlap, RetrySlot, RoutineEnd, RoutineEvent,
+    RoutinePatch, RoutineSlot, RoutineSpec, RoutineState, RoutineStatus, RoutineTarget, Schedule, SkipReason, Slot,
+    SlotOutcome, rfc3339,
+};
 pub use routing::{
     FallbackPolicy, Health, Liveness, NoneAvailable, ROUTE_LIST_MAX, RouteError, RouteForm, RoutePolicy, RouteReason,
     RouteRequest,

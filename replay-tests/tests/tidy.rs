@@ -262,6 +262,11 @@ fn every_stored_name_is_in_the_page_of_the_format() {
         "routing.rs",
         "routing/words.rs",
         "run_event.rs",
+        "routine/event.rs",
+        "routine/patch.rs",
+        "routine/slot.rs",
+        "routine/spec.rs",
+        "routine/state.rs",
     ];
     for file in files {
         let text = std::fs::read_to_string(root().join("history/src").join(file)).unwrap();

@@ -13,6 +13,8 @@
 //! This crate must not know SQL, HTTP or how a decision is made.
 
 mod backlog;
+#[cfg(feature = "cron")]
+mod calendar;
 pub mod child;
 mod clock;
 mod config;
@@ -32,6 +34,8 @@ mod sync;
 mod worker;
 mod writer;
 
+#[cfg(feature = "cron")]
+pub use calendar::WallCalendar;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::Config;
 pub use error::{Error, StartError};
