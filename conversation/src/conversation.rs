@@ -35,6 +35,21 @@ pub struct Leg {
     pub sent_at: Option<Timestamp>,
     /// When the worker last told of itself, by a heartbeat or by taking the request.
     pub heard_at: Timestamp,
+    /// How long it has the leg from then on, in milliseconds; `None` while the engine holds the connection to it.
+    pub lease_ms: Option<u64>,
+}
+
+impl Leg {
+    /// The moment at which the lease ends, and at which it has ended; `None` without a lease.
+    pub fn lease_until(&self) -> Option<Timestamp> {
+        self.lease_ms.map(|ms| self.heard_at.plus_ms(ms))
+    }
+
+    /// Whether the lease has ended by `now`. From then on another worker may have the leg; until one takes it, this one
+    /// may still answer, but no longer prolong.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.lease_until().is_some_and(|until| until <= now)
+    }
 }
 
 /// The activity as people see it. A projection of the conversation, never stored.
@@ -76,11 +91,17 @@ impl Conversation {
                 self.scheduled_at = at;
                 self.visible_at = visible_at.unwrap_or(at);
             }
-            ConversationEvent::WorkerSelected { leg, worker, token, .. } => {
+            ConversationEvent::WorkerSelected { leg, worker, token, lease_ms, .. } => {
                 self.leg = *leg;
                 self.no_worker = None;
-                self.current =
-                    Some(Leg { number: *leg, worker: worker.clone(), token: *token, sent_at: None, heard_at: at });
+                self.current = Some(Leg {
+                    number: *leg,
+                    worker: worker.clone(),
+                    token: *token,
+                    sent_at: None,
+                    heard_at: at,
+                    lease_ms: *lease_ms,
+                });
             }
             ConversationEvent::Sent { .. } => {
                 if let Some(leg) = &mut self.current {
@@ -118,8 +139,13 @@ impl Conversation {
 
     // An engine restart says nothing against the worker: with one local pool, excluding it would end every activity.
     fn exclude(&mut self, worker: Name, reason: &ExitReason) {
-        let at_fault =
-            matches!(reason, ExitReason::WorkerExit | ExitReason::WorkerDied { .. } | ExitReason::Panicked { .. });
+        let at_fault = matches!(
+            reason,
+            ExitReason::WorkerExit
+                | ExitReason::WorkerDied { .. }
+                | ExitReason::Panicked { .. }
+                | ExitReason::LeaseExpired
+        );
         if at_fault && !self.excluded.contains(&worker) {
             self.excluded.push(worker);
         }
@@ -128,6 +154,17 @@ impl Conversation {
     /// Notes that the worker is alive. Nothing is written; `at` moves the heartbeat deadline.
     pub fn heard(&mut self, at: Timestamp) {
         if let Some(leg) = &mut self.current {
+            leg.heard_at = leg.heard_at.max(at);
+        }
+    }
+
+    /// Gives the leg under way another length of lease, counted from `at`. Nothing is written: after a restart the length
+    /// on record holds again. Without a lease nothing changes.
+    pub fn extend(&mut self, lease_ms: u64, at: Timestamp) {
+        if let Some(leg) = &mut self.current
+            && leg.lease_ms.is_some()
+        {
+            leg.lease_ms = Some(lease_ms);
             leg.heard_at = leg.heard_at.max(at);
         }
     }

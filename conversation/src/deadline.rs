@@ -8,6 +8,8 @@ pub enum Deadline {
     Timeout(TimeoutKind),
     /// A wait between legs or attempts is over.
     Visible,
+    /// The lease of the leg under way ends: another worker may have it from this very moment.
+    Lease,
 }
 
 /// The deadlines that hold for a conversation now. Computed from its events and options; never written.
@@ -59,6 +61,12 @@ impl Deadlines {
                     }
                     if let Some(ms) = options.heartbeat_ms {
                         consider(leg.heard_at.plus_ms(ms), Deadline::Timeout(TimeoutKind::Heartbeat));
+                    }
+                    // A lease that has ended is no deadline any more: the leg goes on until somebody takes its place.
+                    if let Some(until) = leg.lease_until()
+                        && until > now
+                    {
+                        consider(until, Deadline::Lease);
                     }
                 }
             }

@@ -15,7 +15,8 @@ fn any_event() -> impl Strategy<Value = ConversationEvent> {
             leg,
             worker: format!("w{worker}").into(),
             token: Token([leg as u8; 16]).hash(),
-            why: None
+            why: None,
+            lease_ms: (leg % 2 == 0).then_some(5),
         }),
         leg.clone().prop_map(|leg| ConversationEvent::Sent { leg }),
         leg.clone().prop_map(|leg| ConversationEvent::CancelSent { leg }),

@@ -24,6 +24,7 @@ fn event(words: &[&str], at: Timestamp) -> ConversationEvent {
             worker: words[2].into(),
             token: Token([words[1].len() as u8; 16]).hash(),
             why: None,
+            lease_ms: words.get(3).map(|ms| ms.parse().unwrap()),
         },
         "sent" => ConversationEvent::Sent { leg: leg() },
         "cancel-sent" => ConversationEvent::CancelSent { leg: leg() },
@@ -42,6 +43,8 @@ fn event(words: &[&str], at: Timestamp) -> ConversationEvent {
                 "timed-out" => ExitReason::TimedOut { kind: TimeoutKind::StartToClose },
                 "cancelled" => ExitReason::Cancelled,
                 "engine-restart" => ExitReason::EngineRestart,
+                "lease-expired" => ExitReason::LeaseExpired,
+                "released" => ExitReason::Released,
                 other => panic!("no exit reason {other:?}"),
             };
             let visible_at = words.get(3).map(|ms| at.plus_ms(ms.parse().unwrap()));

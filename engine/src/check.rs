@@ -142,6 +142,11 @@ impl Partition {
                 let phase = activity.conversation.phase();
                 let stuck = |problem| Err(Broken::Stuck { run, ordinal, phase, problem });
                 match phase {
+                    Phase::InDoubt if activity.conversation.leg().is_some_and(|leg| leg.lease_ms.is_some()) => {
+                        if activity.may_be_taken(self.core.now) && !self.core.dispatch.has(run, ordinal) {
+                            return stuck("its lease has ended and it is not in line for a worker");
+                        }
+                    }
                     Phase::Queued if activity.conversation.visible_at() <= self.core.now => {
                         if !self.core.dispatch.has(run, ordinal) {
                             return stuck("is not in line for a worker");

@@ -1,5 +1,5 @@
 use crate::ordinals::Ordinals;
-use antiphon_conversation::{Conversation, Deadline, IllegalEvent};
+use antiphon_conversation::{Conversation, Deadline, IllegalEvent, Leg, Phase};
 use antiphon_history::{
     ActivityCall, BlockedReason, ConversationEvent, ConversationKey, Failure, Ordinal, Payload, RunEvent, RunKey,
     RunStarted, RunStatus, Timestamp, WorkflowKey, planted,
@@ -62,9 +62,19 @@ impl Activity {
         once || self.conversation.losses() + 1 > most
     }
 
-    /// Whether the loss of the leg under way may give an outcome at once.
+    /// Whether the loss of the leg under way may give an outcome at once. A leg under a lease is not lost with the engine.
     pub(crate) fn may_end_now(&self) -> bool {
-        self.conversation.leg().is_some() && (self.is_over_if_lost() || self.call.options.fail_fast)
+        let held_here = |leg: &Leg| leg.lease_ms.is_none();
+        self.conversation.leg().is_some_and(held_here) && (self.is_over_if_lost() || self.call.options.fail_fast)
+    }
+
+    /// Whether a worker may take it now: it waits and its wait is over, or the lease of its leg has ended.
+    pub(crate) fn may_be_taken(&self, now: Timestamp) -> bool {
+        match self.conversation.phase() {
+            Phase::Queued => self.conversation.visible_at() <= now,
+            Phase::InDoubt => self.conversation.leg().is_some_and(|leg| leg.is_expired(now)),
+            _ => false,
+        }
     }
 }
 

@@ -36,6 +36,10 @@ pub enum ConversationEvent {
         /// Why this worker. Absent: it was the only one there.
         #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
         why: Option<Selection>,
+        /// How long the worker has the leg after each word of its own, in milliseconds; then somebody else may have it.
+        /// Absent: the engine holds the connection to the worker, whose end ends the leg.
+        #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+        lease_ms: Option<u64>,
     },
     /// The request is about to leave. Written before the bytes do.
     #[serde(rename = "se")]
@@ -298,6 +302,12 @@ pub enum ExitReason {
     /// The engine that held the connection to the worker ended.
     #[serde(rename = "er")]
     EngineRestart,
+    /// The worker's lease ended without a word, and somebody else took the leg's place or nobody may any more.
+    #[serde(rename = "le")]
+    LeaseExpired,
+    /// The worker gave the leg back before it had begun or ended it.
+    #[serde(rename = "rl")]
+    Released,
 }
 
 impl ExitReason {
@@ -308,8 +318,9 @@ impl ExitReason {
             ExitReason::WorkerExit
             | ExitReason::WorkerDied { .. }
             | ExitReason::Panicked { .. }
-            | ExitReason::EngineRestart => true,
-            ExitReason::TimedOut { .. } | ExitReason::Cancelled => false,
+            | ExitReason::EngineRestart
+            | ExitReason::LeaseExpired => true,
+            ExitReason::TimedOut { .. } | ExitReason::Cancelled | ExitReason::Released => false,
         }
     }
 }
@@ -323,6 +334,8 @@ impl fmt::Display for ExitReason {
             ExitReason::TimedOut { kind } => write!(f, "{kind} passed"),
             ExitReason::Cancelled => f.write_str("cancelled"),
             ExitReason::EngineRestart => f.write_str("the engine restarted"),
+            ExitReason::LeaseExpired => f.write_str("the lease ended"),
+            ExitReason::Released => f.write_str("given back"),
         }
     }
 }

@@ -187,9 +187,14 @@ impl fmt::Display for ConversationEvent {
                 write!(f, " {activity_type} queue={queue}")?;
                 visible_at.map_or(Ok(()), |at| write!(f, " visible_at={}", at.0))
             }
-            ConversationEvent::WorkerSelected { leg, worker, why, .. } => {
+            ConversationEvent::WorkerSelected { leg, worker, why, lease_ms, .. } => {
                 write!(f, " leg={leg} worker={worker}")?;
-                let Some(why) = why else { return f.write_str(" (the only one)") };
+                if let Some(ms) = lease_ms {
+                    write!(f, " lease_ms={ms}")?;
+                }
+                let Some(why) = why else {
+                    return f.write_str(if lease_ms.is_some() { " (it asked)" } else { " (the only one)" });
+                };
                 write!(f, " policy={} candidates={} free={}", why.policy, why.candidates, why.free)?;
                 why.left_out.iter().try_for_each(|out| write!(f, " left_out={}:{}", out.worker, out.reason))?;
                 why.route.as_deref().map_or(Ok(()), |route| write!(f, " {route}"))

@@ -94,6 +94,13 @@ impl Dispatch {
         self.workers.place(worker, conversation, leg);
     }
 
+    /// Notes a leg that the worker has from before, if it is there and has a place for it.
+    pub(crate) fn take_back(&mut self, worker: &str, conversation: ConversationKey, leg: u32) {
+        if self.workers.iter().any(|known| known.name == *worker && known.free() > 0) {
+            self.workers.place(worker, conversation, leg);
+        }
+    }
+
     /// Gives the place of a leg back, whoever had it.
     pub(crate) fn release(&mut self, conversation: ConversationKey, leg: u32) -> bool {
         self.workers.release(conversation, leg)

@@ -52,6 +52,11 @@ impl Partition {
         let record_ms = self.core.config.heartbeat_record_ms;
         let ordinal = conversation.ordinal;
         let Some(activity) = run.state.activities.get_mut(ordinal) else { return };
+        // From the very end of a lease on the leg belongs to whoever takes it next.
+        if activity.conversation.leg().is_some_and(|leg| leg.is_expired(now)) {
+            self.core.stats.stale_answers += 1;
+            return;
+        }
         activity.conversation.heard(now);
         if let Some(details) = details.filter(Payload::is_within_limit) {
             if activity.progress_recorded_at.plus_ms(record_ms) <= now {
@@ -67,7 +72,11 @@ impl Partition {
     pub(super) fn worker_left(&mut self, name: &str, reason: &ExitReason) {
         for (conversation, leg) in self.core.dispatch.leave(name) {
             let Some(run) = self.runs.get_mut(&conversation.run) else { continue };
-            if is_current(run, conversation, leg) {
+            let leased =
+                |activity: &Box<Activity>| activity.conversation.leg().is_some_and(|leg| leg.lease_ms.is_some());
+            // A leg under a lease stays with the name until the lease ends: the worker may only have lost its way to us.
+            let leased = run.state.activities.get(conversation.ordinal).is_some_and(leased);
+            if is_current(run, conversation, leg) && !leased {
                 self.core.lost(run, conversation.ordinal, reason.clone());
             }
         }
@@ -83,6 +92,7 @@ impl Partition {
         let next = Deadlines::of(&activity.conversation, &activity.call.options, activity.scheduled_at, now).next;
         match next {
             Some((at, Deadline::Timeout(kind))) if at <= now => self.core.timed_out(run, ordinal, kind),
+            _ if activity.conversation.leg().is_some_and(|leg| leg.is_expired(now)) => self.core.expired(run, ordinal),
             _ => {
                 self.core.line_up(run, ordinal);
                 self.core.reindex(run, ordinal);
@@ -132,9 +142,20 @@ impl Core {
     /// Chooses a worker for a waiting attempt; records the choice and the sending, and only then lets it leave.
     fn select(&mut self, run: &mut Run, ordinal: Ordinal) -> bool {
         let key = run.state.key;
+        let Some(activity) = run.state.activities.get(ordinal) else { return false };
+        let expired = activity.conversation.leg().map(|leg| leg.worker.clone());
+        let choice = match expired {
+            None => self.dispatch.choose(key, ordinal, activity.conversation.excluded()),
+            Some(worker) => {
+                let mut excluded = activity.conversation.excluded().to_vec();
+                excluded.push(worker);
+                self.dispatch.choose(key, ordinal, &excluded)
+            }
+        };
+        let Some(choice) = choice else { return false };
+        self.take_over(run, ordinal);
         let Some(conversation) = run.state.conversation_key(ordinal) else { return false };
         let Some(activity) = run.state.activities.get(ordinal) else { return false };
-        let Some(choice) = self.dispatch.choose(key, ordinal, activity.conversation.excluded()) else { return false };
         let leg = activity.conversation.next_leg();
         let token = self.mint.token(conversation, leg);
         let request = Request {
@@ -150,6 +171,7 @@ impl Core {
             worker: choice.worker.clone(),
             token: token.hash(),
             why: choice.why,
+            lease_ms: None,
         };
         if !self.converse(run, ordinal, selected) || !self.converse(run, ordinal, ConversationEvent::Sent { leg }) {
             self.dispatch.remove(key, ordinal);
@@ -159,6 +181,37 @@ impl Core {
         self.effects.push(Effect::Dispatch { worker: choice.worker, request: Box::new(request) });
         self.reindex(run, ordinal);
         true
+    }
+
+    /// The lease of the leg under way has ended. Another worker may have it from now on; until one takes it, the old one
+    /// may still answer. Where no other leg is allowed, it is over.
+    fn expired(&mut self, run: &mut Run, ordinal: Ordinal) {
+        let Some(conversation) = run.state.conversation_key(ordinal) else { return };
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
+        let Some(leg) = activity.conversation.leg() else { return };
+        let (number, worker) = (leg.number, leg.worker.clone());
+        // What is silent takes no place.
+        self.dispatch.release(conversation, number);
+        if activity.is_over_if_lost() {
+            self.effects.push(Effect::CancelLeg { worker, conversation, leg: number });
+            self.lost(run, ordinal, ExitReason::LeaseExpired);
+        } else {
+            self.line_up(run, ordinal);
+            self.reindex(run, ordinal);
+        }
+    }
+
+    /// Somebody takes the place of a leg whose lease has ended: that one is over now, and lost.
+    pub(super) fn take_over(&mut self, run: &mut Run, ordinal: Ordinal) {
+        let Some(conversation) = run.state.conversation_key(ordinal) else { return };
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
+        let Some(leg) = activity.conversation.leg() else { return };
+        let (number, worker) = (leg.number, leg.worker.clone());
+        let details = activity.conversation.details().cloned();
+        let event =
+            ConversationEvent::Exited { leg: number, reason: ExitReason::LeaseExpired, details, visible_at: None };
+        self.converse(run, ordinal, event);
+        self.effects.push(Effect::CancelLeg { worker, conversation, leg: number });
     }
 
     /// Records, once per reason, that no connected worker could ever take an attempt; fails it if it asked for that.

@@ -94,11 +94,10 @@ impl Core {
         }
     }
 
-    /// Puts a queued attempt in line, if it may be taken now.
+    /// Puts an attempt in line, if it may be taken now: it waits for a worker, or the lease of its leg has ended.
     pub(super) fn line_up(&mut self, run: &Run, ordinal: Ordinal) {
         if let Some(activity) = run.state.activities.get(ordinal)
-            && activity.conversation.phase() == Phase::Queued
-            && activity.conversation.visible_at() <= self.now
+            && activity.may_be_taken(self.now)
         {
             self.dispatch.add(run.state.key, ordinal, &activity.call);
         }
@@ -118,11 +117,15 @@ impl Core {
         let Some(conversation) = run.state.conversation_key(ordinal) else { return };
         let Some(activity) = run.state.activities.get(ordinal) else { return };
         let Some(leg) = activity.conversation.leg() else { return };
-        let (number, worker) = (leg.number, leg.worker.clone());
+        let (number, worker, leased) = (leg.number, leg.worker.clone(), leg.lease_ms.is_some());
         let details = activity.conversation.details().cloned();
         self.converse(run, ordinal, ConversationEvent::CancelSent { leg: number });
         let event = ConversationEvent::Exited { leg: number, reason, details, visible_at: None };
         self.converse(run, ordinal, event);
+        if leased {
+            // Nobody promises to say when the body has ended: the place is free when the leg no longer counts.
+            self.dispatch.release(conversation, number);
+        }
         self.effects.push(Effect::CancelLeg { worker, conversation, leg: number });
     }
 

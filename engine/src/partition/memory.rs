@@ -26,8 +26,8 @@ const LEAVING_PER_STEP: usize = 8;
 impl Partition {
     /// Brings a run into memory from its records: folds them, replays its code, and takes up its open conversations.
     ///
-    /// A leg that was under way belonged to an engine that is gone: it ends as lost by an engine restart. A run that is
-    /// in memory already is left alone. Errors change nothing.
+    /// A leg that was under way belonged to an engine that is gone: it ends as lost by an engine restart, unless its worker
+    /// has it under a lease. A run that is in memory already is left alone. Errors change nothing.
     pub fn load(&mut self, history: &HistoryFile, now: Timestamp) -> Result<RunKey, LoadError> {
         let recorded = Recorded::read(history)?;
         let key = recorded.key;
@@ -113,6 +113,11 @@ impl Core {
     fn take_up(&mut self, run: &mut Run, ordinal: Ordinal) {
         let Some(activity) = run.state.activities.get(ordinal) else { return };
         match activity.conversation.phase() {
+            // Its worker lives elsewhere and may still be at it. It could not prolong its lease while nobody listened, so
+            // the lease is counted anew.
+            Phase::InDoubt if activity.conversation.leg().is_some_and(|leg| leg.lease_ms.is_some()) => {
+                self.keep_leg(run, ordinal);
+            }
             Phase::Selected | Phase::InDoubt => self.lost(run, ordinal, ExitReason::EngineRestart),
             Phase::Queued => {
                 self.line_up(run, ordinal);
@@ -121,6 +126,17 @@ impl Core {
             // New, Answered and Closed never end a segment: their follower is in the same one.
             Phase::New | Phase::Answered | Phase::Closed => self.stats.anomalies += 1,
         }
+    }
+
+    /// Takes up a leg under a lease whose worker may still have it.
+    fn keep_leg(&mut self, run: &mut Run, ordinal: Ordinal) {
+        let now = self.now;
+        let Some(conversation) = run.state.conversation_key(ordinal) else { return };
+        let Some(activity) = run.state.activities.get_mut(ordinal) else { return };
+        activity.conversation.heard(now);
+        let Some(leg) = activity.conversation.leg() else { return };
+        self.dispatch.take_back(&leg.worker, conversation, leg.number);
+        self.reindex(run, ordinal);
     }
 
     /// Notes a run that may leave memory once the archive has all of it. From then on it is not counted in what is held: how

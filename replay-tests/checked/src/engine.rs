@@ -274,7 +274,7 @@ impl Engine {
         let leg = lost + u32::from(rules.errs(Mistake::LegLeftOpen));
         let place = Place { attempt: self.life.attempt, leg };
         let (worker, token) = (rules.names[0].clone(), token(self.opening, place).hash());
-        let selected = ConversationEvent::WorkerSelected { leg, worker, token, why: None };
+        let selected = ConversationEvent::WorkerSelected { leg, worker, token, why: None, lease_ms: None };
         for event in [selected, ConversationEvent::Sent { leg }] {
             let line = Line { at: self.now, what: Written::Talk { attempt: place.attempt, event } };
             Arc::make_mut(&mut self.life).witness.see(&line.what);
@@ -306,7 +306,8 @@ impl Engine {
         let Some(worker) = self.choose(rules) else { return };
         let place = Place { attempt: self.life.attempt, leg: self.life.conversation.next_leg() };
         let (leg, token) = (place.leg, token(self.opening, place).hash());
-        let selected = ConversationEvent::WorkerSelected { leg, worker: rules.names[worker].clone(), token, why: None };
+        let worker_name = rules.names[worker].clone();
+        let selected = ConversationEvent::WorkerSelected { leg, worker: worker_name, token, why: None, lease_ms: None };
         if self.talk(selected) && self.talk(ConversationEvent::Sent { leg }) {
             self.flights.insert((worker, place));
             self.batch.effects.push(Effect::Dispatch(worker, place));

@@ -52,7 +52,10 @@ pub(crate) fn is_loss(reason: &ExitReason) -> bool {
 
 /// Whether its worker is left out of the next legs.
 fn is_at_fault(reason: &ExitReason) -> bool {
-    matches!(reason, ExitReason::WorkerExit | ExitReason::WorkerDied { .. } | ExitReason::Panicked { .. })
+    matches!(
+        reason,
+        ExitReason::WorkerExit | ExitReason::WorkerDied { .. } | ExitReason::Panicked { .. } | ExitReason::LeaseExpired
+    )
 }
 
 impl Talk {
@@ -98,7 +101,7 @@ impl Talk {
         let options = &call.options;
         self.phase = match (self.phase, event) {
             (Phase::Queued, E::NoWorker { .. }) => Phase::Queued,
-            (Phase::Queued, E::WorkerSelected { leg, worker, token, why }) if *leg == self.leg + 1 => {
+            (Phase::Queued, E::WorkerSelected { leg, worker, token, why, .. }) if *leg == self.leg + 1 => {
                 if at < self.visible_at {
                     return Err(wrong("a leg began before its wait was over", format!("leg {leg} at {}", at.0)));
                 }

@@ -57,11 +57,12 @@ pub(super) fn conversation(event: &ConversationEvent) -> Json {
             ("queue", queue.as_str().into()),
             ("visible_at", (*visible_at).into()),
         ],
-        ConversationEvent::WorkerSelected { leg, worker, token, why } => vec![
+        ConversationEvent::WorkerSelected { leg, worker, token, why, lease_ms } => vec![
             ("leg", (*leg).into()),
             ("worker", worker.as_str().into()),
             ("token_hash", super::json::hex(&token.0).into()),
             ("why", why.as_ref().map_or(Json::Null, selection)),
+            ("lease_ms", (*lease_ms).into()),
         ],
         ConversationEvent::Sent { leg } | ConversationEvent::CancelSent { leg } => vec![("leg", (*leg).into())],
         ConversationEvent::Heartbeat { leg, details } => vec![("leg", (*leg).into()), ("details", payload(details))],

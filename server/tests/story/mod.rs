@@ -83,7 +83,13 @@ pub fn waits(activity_type: &str) -> ConversationEvent {
 }
 
 pub fn selected(leg: u32, worker: &str, why: Option<Selection>) -> ConversationEvent {
-    ConversationEvent::WorkerSelected { leg, worker: worker.into(), token: TokenHash([leg as u8; 16]), why }
+    ConversationEvent::WorkerSelected {
+        leg,
+        worker: worker.into(),
+        token: TokenHash([leg as u8; 16]),
+        why,
+        lease_ms: None,
+    }
 }
 
 pub fn answered(leg: u32) -> ConversationEvent {

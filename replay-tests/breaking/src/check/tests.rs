@@ -64,7 +64,13 @@ fn truth() -> Vec<RunEvent> {
 
 fn conversation() -> Vec<Told> {
     let (digest, len) = result_digest(&result());
-    let chosen = |leg| Told::WorkerSelected { leg, worker: "local".into(), token: TokenHash([1; 16]), why: None };
+    let chosen = |leg| Told::WorkerSelected {
+        leg,
+        worker: "local".into(),
+        token: TokenHash([1; 16]),
+        why: None,
+        lease_ms: None,
+    };
     vec![
         Told::Scheduled { activity_type: "work".into(), queue: "default".into(), visible_at: None },
         chosen(1),
@@ -207,7 +213,9 @@ fn each_lie_in_a_conversation_breaks_its_invariant() {
 
 fn renumbered(event: &Told, leg: u32) -> Told {
     match event.clone() {
-        Told::WorkerSelected { worker, token, why, .. } => Told::WorkerSelected { leg, worker, token, why },
+        Told::WorkerSelected { worker, token, why, lease_ms, .. } => {
+            Told::WorkerSelected { leg, worker, token, why, lease_ms }
+        }
         Told::Exited { reason, details, visible_at, .. } => Told::Exited { leg, reason, details, visible_at },
         _ => Told::Sent { leg },
     }

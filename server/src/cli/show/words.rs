@@ -84,8 +84,13 @@ pub(super) fn told(event: &ConversationEvent, style: &Style) -> String {
         ConversationEvent::Scheduled { queue, visible_at, .. } => {
             format!("scheduled on queue {queue}{}", later(visible_at).unwrap_or_default())
         }
-        ConversationEvent::WorkerSelected { leg, worker, why, .. } => {
-            let Some(why) = why else { return format!("leg {leg}: {worker} selected, the only one") };
+        ConversationEvent::WorkerSelected { leg, worker, why, lease_ms, .. } => {
+            let Some(why) = why else {
+                return match lease_ms {
+                    Some(ms) => format!("leg {leg}: {worker} asked for it, lease {ms} ms"),
+                    None => format!("leg {leg}: {worker} selected, the only one"),
+                };
+            };
             let mut text = format!(
                 "leg {leg}: {worker} selected by {}, {} candidates, {} places free",
                 why.policy, why.candidates, why.free
