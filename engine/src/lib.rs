@@ -22,6 +22,8 @@ mod dispatch;
 mod divergence;
 mod driver;
 mod effect;
+#[allow(dead_code, reason = "what tells of entities stands on it")]
+mod entities;
 mod input;
 mod ordinals;
 mod partition;

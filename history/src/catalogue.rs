@@ -1,5 +1,8 @@
 use crate::glance::{Glance, Mark};
-use crate::{BlockedReason, Digest, Ordinal, Record, RunId, RunKey, Stream, Timestamp, WorkflowKey};
+use crate::{
+    BlockedReason, Digest, Entity, EntityEvent, EntityName, IllegalEntityEvent, Ordinal, Record, RunId, RunKey, Stream,
+    Timestamp, WorkflowKey,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -111,6 +114,9 @@ pub struct CatalogueRow {
     pub timers: Vec<PendingTimer>,
     /// Why it is blocked, in one line. Empty if it is not.
     pub blocked: String,
+    /// What is known of an entity; absent for a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<Box<Entity>>,
 }
 
 /// A record that cannot follow what was folded before. The store is damaged or the record is foreign.
@@ -142,6 +148,9 @@ pub enum FoldError {
         /// The status before it.
         status: RunStatus,
     },
+    /// An event cannot follow in an entity's stream.
+    #[error(transparent)]
+    Entity(#[from] IllegalEntityEvent),
 }
 
 impl CatalogueRow {
@@ -152,13 +161,16 @@ impl CatalogueRow {
         CatalogueRow::begin_at_a_glance(&Glance::of(record), bytes)
     }
 
-    /// Folds the run's next record. After an error the row is as before.
+    /// Folds the next record. Errors: as [`CatalogueRow::apply_at_a_glance`].
     pub fn apply(&mut self, record: &Record, bytes: &[u8]) -> Result<(), FoldError> {
         self.apply_at_a_glance(&Glance::of(record), bytes)
     }
 
     /// As [`CatalogueRow::begin`], for a record that was only glanced at.
     pub fn begin_at_a_glance(glance: &Glance, bytes: &[u8]) -> Result<CatalogueRow, FoldError> {
+        if glance.run.is_entity() {
+            return CatalogueRow::begin_entity(glance, bytes);
+        }
         let (Stream::Run, Some(Mark::Started(started))) = (glance.stream, glance.marks.first()) else {
             return Err(FoldError::NoStart { run: glance.run });
         };
@@ -177,14 +189,52 @@ impl CatalogueRow {
             open_conversations: 0,
             timers: Vec::new(),
             blocked: String::new(),
+            entity: None,
         };
         row.apply_at_a_glance(glance, bytes)?;
         Ok(row)
     }
 
-    /// As [`CatalogueRow::apply`], for a record that was only glanced at.
+    fn begin_entity(glance: &Glance, bytes: &[u8]) -> Result<CatalogueRow, FoldError> {
+        let Some(EntityEvent::Opened { name }) = glance.marks.first().and_then(Mark::entity) else {
+            return Err(FoldError::NoStart { run: glance.run });
+        };
+        let mut row = CatalogueRow {
+            key: glance.run,
+            workflow: WorkflowKey { namespace: EntityName::NAMESPACE.to_owned(), id: name.to_string() },
+            run_id: RunId([0; 16]),
+            workflow_type: EntityName::NAMESPACE.to_owned(),
+            status: RunStatus::Running,
+            started_at: glance.at,
+            updated_at: glance.at,
+            run_events: 0,
+            records: 0,
+            tip: Digest::START,
+            activities: 0,
+            open_conversations: 0,
+            timers: Vec::new(),
+            blocked: String::new(),
+            entity: Some(Box::new(Entity::new(name.clone()))),
+        };
+        row.apply_at_a_glance(glance, bytes)?;
+        Ok(row)
+    }
+
+    /// As [`CatalogueRow::apply`], for a record that was only glanced at. After an error the row of a run is as before; that
+    /// of an entity may hold some of the record's events, and is of no use.
     pub fn apply_at_a_glance(&mut self, glance: &Glance, bytes: &[u8]) -> Result<(), FoldError> {
-        if glance.stream == Stream::Run {
+        if let Some(entity) = &mut self.entity {
+            if glance.first_seq != self.run_events + 1 {
+                return Err(FoldError::Gap { run: self.key, expected: self.run_events + 1, found: glance.first_seq });
+            }
+            for (mark, seq) in glance.marks.iter().zip(glance.first_seq..) {
+                // The first event made the entity.
+                if let Some(event) = mark.entity().filter(|_| seq > 1) {
+                    entity.apply(event, glance.at)?;
+                }
+            }
+            self.run_events += glance.marks.len() as u64;
+        } else if glance.stream == Stream::Run {
             self.check(glance)?;
             self.run_events += glance.marks.len() as u64;
         }
@@ -240,7 +290,7 @@ impl CatalogueRow {
             }
             Mark::ConversationOpened => self.open_conversations += 1,
             Mark::ConversationClosed => self.open_conversations = self.open_conversations.saturating_sub(1),
-            Mark::Started(_) | Mark::Passed(_) => {}
+            Mark::Started(_) | Mark::Entity(_) | Mark::Passed(_) => {}
         }
     }
 }

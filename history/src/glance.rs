@@ -2,8 +2,8 @@ use crate::codec::{self, DecodeError};
 use crate::limits::EVENT_MAX_BYTES;
 use crate::record::Header;
 use crate::{
-    ConversationEvent, Events, Ordinal, PendingTimer, Record, RunEvent, RunKey, RunStarted, RunStatus, Stream,
-    Timestamp, varint,
+    ConversationEvent, EntityEvent, Events, Ordinal, PendingTimer, Record, RunEvent, RunKey, RunStarted, RunStatus,
+    Stream, Timestamp, varint,
 };
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ pub(crate) enum Mark {
     },
     ConversationOpened,
     ConversationClosed,
+    /// All of it: an entity's row is the fold of its events.
+    Entity(Box<EntityEvent>),
     /// Nothing.
     Passed(&'static str),
 }
@@ -62,11 +64,15 @@ impl Glance {
         (self.run, self.stream, self.first_seq, self.at) = (header.run, header.stream, header.first_seq, header.at);
         self.names_payloads = mentions_stored(bytes);
         self.marks.clear();
-        let of_run = header.stream == Stream::Run;
+        let read: fn(&[u8]) -> Result<Mark, DecodeError> = match header.stream {
+            _ if header.run.is_entity() => entity_mark,
+            Stream::Run => run_mark,
+            Stream::Conversation { .. } => conversation_mark,
+        };
         for _ in 0..header.count {
             let len = varint::read_len(&mut bytes, EVENT_MAX_BYTES, "event")?;
             let event = varint::take(&mut bytes, len)?;
-            self.marks.push(if of_run { run_mark(event)? } else { conversation_mark(event)? });
+            self.marks.push(read(event)?);
         }
         match bytes.len() {
             0 => Ok(()),
@@ -79,6 +85,7 @@ impl Glance {
         let marks = match &record.events {
             Events::Run(events) => events.iter().map(Mark::of_run).collect(),
             Events::Conversation { events, .. } => events.iter().map(Mark::of_conversation).collect(),
+            Events::Entity(events) => events.iter().map(|event| Mark::Entity(Box::new(event.clone()))).collect(),
         };
         let (run, stream, first_seq, at) = (record.run, record.stream(), record.first_seq, record.at);
         Glance { run, stream, first_seq, at, marks, names_payloads: true }
@@ -130,6 +137,14 @@ impl Mark {
         }
     }
 
+    /// The event of an entity.
+    pub(crate) fn entity(&self) -> Option<&EntityEvent> {
+        match self {
+            Mark::Entity(event) => Some(event),
+            _ => None,
+        }
+    }
+
     /// The event's name.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -140,6 +155,7 @@ impl Mark {
             Mark::Unblocked => "Unblocked",
             Mark::ConversationOpened => "Scheduled",
             Mark::ConversationClosed => "Closed",
+            Mark::Entity(event) => event.name(),
             Mark::TimerEnded { name, .. } | Mark::Ended { name, .. } | Mark::Passed(name) => name,
         }
     }
@@ -169,6 +185,10 @@ fn run_mark(event: &[u8]) -> Result<Mark, DecodeError> {
         Some(b"rx") => Mark::Ended { status: RunStatus::Cancelled, name: "RunCancelled" },
         _ => Mark::of_run(&codec::decode::<RunEvent>(event)?),
     })
+}
+
+fn entity_mark(event: &[u8]) -> Result<Mark, DecodeError> {
+    Ok(Mark::Entity(Box::new(codec::decode(event)?)))
 }
 
 fn conversation_mark(event: &[u8]) -> Result<Mark, DecodeError> {
@@ -253,6 +273,7 @@ mod tests {
                 Events::Conversation { events, .. } => {
                     events.iter().flat_map(ConversationEvent::payloads).any(|payload| stored(&payload))
                 }
+                Events::Entity(_) => false,
             };
             assert_eq!(seen.may_name_payloads(), named);
             names.extend(seen.marks.iter().map(|mark| (seen.stream == Stream::Run, mark.name())));

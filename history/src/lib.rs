@@ -4,7 +4,8 @@
 //!  RunEvent ─┐                      ┌─ Segment ── digest ─▶ log
 //!            ├─▶ Record ──▶ bytes ──┤
 //!  Conversation                     └─ HistoryFile ───────▶ export, fixtures
-//!     Event ─┘        └─▶ CatalogueRow (what lists show, derived)
+//!     Event ─┤        └─▶ CatalogueRow (what lists show, derived)
+//!  EntityEvent ─┘
 //! ```
 //!
 //! What is written here can be read by every later version: variants and fields carry short explicit names that are
@@ -20,6 +21,7 @@ mod catalogue;
 mod chain;
 mod codec;
 mod conversation_event;
+mod entity;
 mod file;
 mod glance;
 mod ids;
@@ -50,6 +52,7 @@ pub use conversation_event::{
     ConversationEvent, ConversationOutcome, ExitReason, LeftOut, LeftOutReason, Response, RouteDecision, Selection,
     TimeoutKind,
 };
+pub use entity::{AuditEvent, AuditState, Entity, EntityEvent, EntityName, EntityState, IllegalEntityEvent};
 pub use file::{HistoryFile, HistoryFileError};
 pub use glance::Glance;
 pub use ids::{ConversationKey, IdError, Ordinal, RunId, RunKey, Stream, Timestamp, TokenHash, WorkflowKey};

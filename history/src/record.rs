@@ -1,5 +1,5 @@
 use crate::codec::{self, DecodeError};
-use crate::{ConversationEvent, Ordinal, RunEvent, RunKey, Stream, Timestamp, varint};
+use crate::{ConversationEvent, EntityEvent, Ordinal, RunEvent, RunKey, Stream, Timestamp, varint};
 
 /// The format that this version writes. Readers accept every version from 1 up to it.
 pub const FORMAT_VERSION: u8 = 1;
@@ -31,6 +31,8 @@ pub enum Events {
         /// The events.
         events: Vec<ConversationEvent>,
     },
+    /// Of an entity; `run` is its key.
+    Entity(Vec<EntityEvent>),
 }
 
 /// A record's header, readable without decoding its events.
@@ -47,7 +49,7 @@ impl Record {
     /// The stream that the record belongs to.
     pub fn stream(&self) -> Stream {
         match &self.events {
-            Events::Run(_) => Stream::Run,
+            Events::Run(_) | Events::Entity(_) => Stream::Run,
             Events::Conversation { ordinal, attempt, .. } => {
                 Stream::Conversation { ordinal: *ordinal, attempt: *attempt }
             }
@@ -58,6 +60,7 @@ impl Record {
     pub fn len(&self) -> usize {
         match &self.events {
             Events::Run(events) => events.len(),
+            Events::Entity(events) => events.len(),
             Events::Conversation { events, .. } => events.len(),
         }
     }
@@ -73,6 +76,7 @@ impl Record {
         Header { run, stream: self.stream(), first_seq, at, count: self.len() }.write(out);
         match &self.events {
             Events::Run(events) => events.iter().for_each(|event| codec::write_event(out, event)),
+            Events::Entity(events) => events.iter().for_each(|event| codec::write_event(out, event)),
             Events::Conversation { events, .. } => events.iter().for_each(|event| codec::write_event(out, event)),
         }
     }
@@ -90,6 +94,7 @@ impl Record {
     pub fn read(mut bytes: &[u8]) -> Result<Record, DecodeError> {
         let header = Header::read(&mut bytes)?;
         let events = match header.stream {
+            Stream::Run if header.run.is_entity() => Events::Entity(read_events(&mut bytes, header.count)?),
             Stream::Run => Events::Run(read_events(&mut bytes, header.count)?),
             Stream::Conversation { ordinal, attempt } => {
                 Events::Conversation { ordinal, attempt, events: read_events(&mut bytes, header.count)? }
@@ -150,6 +155,9 @@ impl Header {
                 if attempt == 0 {
                     return Err(DecodeError::Header("attempts count from 1"));
                 }
+                if run.is_entity() {
+                    return Err(DecodeError::Header("an entity has no conversations"));
+                }
                 Stream::Conversation { ordinal: Ordinal(ordinal), attempt }
             }
         };
@@ -207,6 +215,18 @@ mod tests {
         let bytes = record.to_bytes();
         assert_eq!(Record::read(&bytes).unwrap(), record);
         assert_eq!(Record::stream_of(&bytes).unwrap(), Stream::Run);
+    }
+
+    #[test]
+    fn a_record_of_an_entity_reads_back_and_has_no_conversation() {
+        let opened = EntityEvent::Opened { name: crate::EntityName::Audit };
+        let (run, at) = (RunKey::of_entity(3), Timestamp(5));
+        let record = Record { run, first_seq: 1, at, events: Events::Entity(vec![opened]) };
+        assert_eq!(Record::read(&record.to_bytes()).unwrap(), record);
+        let events = vec![ConversationEvent::Sent { leg: 1 }];
+        let events = Events::Conversation { ordinal: Ordinal(1), attempt: 1, events };
+        let talk = Record { run, first_seq: 1, at, events };
+        assert!(matches!(Record::read(&talk.to_bytes()), Err(DecodeError::Header(_))));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 use crate::limits::PAYLOAD_INLINE_MAX_BYTES;
 use crate::record::{self, Header};
 use crate::{
-    Bytes, ConversationEvent, Digest, Ordinal, Payload, PayloadData, RunEvent, RunKey, Stream, Timestamp, codec,
-    segment,
+    Bytes, ConversationEvent, Digest, EntityEvent, Ordinal, Payload, PayloadData, RunEvent, RunKey, Stream, Timestamp,
+    codec, segment,
 };
 use serde::Serialize;
 
@@ -63,6 +63,13 @@ impl SegmentWriter {
         } else {
             self.write(event);
         }
+    }
+
+    /// Appends the event `seq` of an entity's stream.
+    pub fn entity_event(&mut self, key: RunKey, seq: u64, at: Timestamp, event: &EntityEvent) {
+        debug_assert!(key.is_entity(), "runs have events of their own");
+        self.go_on(Header { run: key, stream: Stream::Run, first_seq: seq, at, count: 1 });
+        self.write(event);
     }
 
     /// The body's bytes, as [`crate::SegmentBody::read`] takes them; nothing is left. `None` if nothing was written.

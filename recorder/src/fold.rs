@@ -186,6 +186,8 @@ pub(crate) fn stored_payloads(record: &Record) -> Vec<Digest> {
     let payloads: Vec<_> = match &record.events {
         Events::Run(events) => events.iter().flat_map(|event| event.payloads()).collect(),
         Events::Conversation { events, .. } => events.iter().flat_map(|event| event.payloads()).collect(),
+        // Payloads of an entity stay in its events: they are read with its state, at every start.
+        Events::Entity(_) => Vec::new(),
     };
     let stored = payloads.into_iter().filter_map(|payload| match &payload.data {
         PayloadData::Stored(stored) => Some(stored.digest),

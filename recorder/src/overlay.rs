@@ -18,8 +18,13 @@ impl Overlay {
         Overlay { below, batch }
     }
 
+    /// The runs of the batch.
     fn rows(&self) -> impl DoubleEndedIterator<Item = &CatalogueRow> {
-        self.batch.runs.iter().map(|run| &run.row)
+        self.runs().map(|run| &run.row)
+    }
+
+    fn runs(&self) -> impl DoubleEndedIterator<Item = &FoldedRun> {
+        self.batch.runs.iter().filter(|run| !run.row.key.is_entity())
     }
 
     /// Merges `below`'s list, from which everything that the batch has is taken out, with the batch's own.
@@ -102,7 +107,7 @@ impl Reader for Overlay {
 
     fn count_by_status(&mut self) -> Result<BTreeMap<RunStatus, u64>, Error> {
         let mut counts = self.below.count_by_status()?;
-        for run in self.batch.runs.iter() {
+        for run in self.runs() {
             if let Some(before) = run.before {
                 take_one(&mut counts, &before);
             }
@@ -113,7 +118,7 @@ impl Reader for Overlay {
 
     fn count_open_by_type(&mut self) -> Result<BTreeMap<String, u64>, Error> {
         let mut counts = self.below.count_open_by_type()?;
-        for run in self.batch.runs.iter() {
+        for run in self.runs() {
             if run.before.is_some_and(|before| !before.is_closed()) {
                 take_one(&mut counts, &run.row.workflow_type);
             }
@@ -140,6 +145,14 @@ impl Reader for Overlay {
     fn due_after(&mut self, after: Timestamp, limit: usize) -> Result<Vec<(Timestamp, RunKey)>, Error> {
         let below = self.below.due_after(after, self.limit_below(limit))?;
         Ok(self.merge_due(below, |due| due > after, limit))
+    }
+
+    fn entities(&mut self) -> Result<Vec<CatalogueRow>, Error> {
+        let mut rows = self.below.entities()?;
+        rows.retain(|row| self.batch.runs.get(row.key).is_none());
+        rows.extend(self.batch.runs.iter().filter(|run| run.row.key.is_entity()).map(|run| run.row.clone()));
+        rows.sort_unstable_by_key(|row| row.key);
+        Ok(rows)
     }
 
     fn last_run_key(&mut self) -> Result<u64, Error> {

@@ -41,7 +41,8 @@ impl Default for Filter {
 impl Filter {
     /// Whether a list with this filter shows the run, its limit apart.
     pub fn matches(&self, row: &CatalogueRow) -> bool {
-        self.status.is_none_or(|status| row.status == status)
+        !row.key.is_entity()
+            && self.status.is_none_or(|status| row.status == status)
             && self.workflow_type.as_ref().is_none_or(|workflow_type| row.workflow_type == *workflow_type)
             && self.id_prefix.as_ref().is_none_or(|prefix| row.workflow.id.starts_with(prefix.as_str()))
             && self.namespace.as_ref().is_none_or(|namespace| row.workflow.namespace == *namespace)
@@ -86,6 +87,10 @@ pub trait Reader: Send {
 
     /// Runs whose earliest timer is due later than `after`, earliest first.
     fn due_after(&mut self, after: Timestamp, limit: usize) -> Result<Vec<(Timestamp, RunKey)>, Error>;
+
+    /// The rows of all entities, in key order: what is known of task queues, routines and the like. No other question here
+    /// but [`Reader::row`] and [`Reader::history`] tells of them.
+    fn entities(&mut self) -> Result<Vec<CatalogueRow>, Error>;
 
     /// The greatest run key; 0 if there is no run.
     fn last_run_key(&mut self) -> Result<u64, Error>;

@@ -131,7 +131,7 @@ fn a_folder_that_cannot_be_written_is_refused() {
 fn a_newer_format_is_refused_and_no_byte_changes() {
     for file in ["log.db", "archive.db"] {
         let (folder, ..) = filled(5, 2);
-        tamper(folder.path(), file, "PRAGMA user_version = 3");
+        tamper(folder.path(), file, "PRAGMA user_version = 4");
         let before = contents(folder.path());
         assert_eq!(refusal(open(folder.path())), "A0004");
         assert_eq!(refusal(accept_loss(folder.path())), "A0004");

@@ -9,8 +9,8 @@ use antiphon_engine::{
     RunFuture, StartRequest, Target, WorkerSpec,
 };
 use antiphon_history::{
-    ActivityCall, ActivityOptions, Bytes, Digest, Events, Failure, HistoryFile, Payload, Record, RunKey, SegmentBody,
-    Site, Timestamp, WorkflowKey,
+    ActivityCall, ActivityOptions, Bytes, CatalogueRow, Digest, EntityName, Events, Failure, HistoryFile, Payload,
+    Record, RunKey, SegmentBody, Site, Timestamp, WorkflowKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
@@ -299,6 +299,7 @@ impl World {
         let runs = self.runs();
         let last = runs.keys().last().map_or(0, |run| run.0);
         self.partition = partition(&self.programs, self.segments, last);
+        self.entities().iter().for_each(|row| self.partition.load_entity(row));
         for spec in self.workers.clone() {
             self.step(Input::WorkerJoined(spec));
         }
@@ -315,6 +316,24 @@ impl World {
 
     /// The histories of all runs.
     pub fn runs(&self) -> BTreeMap<RunKey, HistoryFile> {
+        self.histories().into_iter().filter(|(key, _)| !key.is_entity()).collect()
+    }
+
+    /// The rows of all entities, folded from the record.
+    pub fn entities(&self) -> Vec<CatalogueRow> {
+        let entities = self.histories().into_iter().filter(|(key, _)| key.is_entity());
+        entities.map(|(_, history)| history.row().expect("the engine writes whole entities")).collect()
+    }
+
+    /// Every event of an entity, one per line; nothing if it does not exist.
+    pub fn entity_text(&self, name: &EntityName) -> String {
+        let row =
+            self.entities().into_iter().find(|row| row.entity.as_ref().is_some_and(|entity| entity.name == *name));
+        row.map_or(String::new(), |row| text(&self.histories()[&row.key]))
+    }
+
+    /// The histories of all runs and entities.
+    fn histories(&self) -> BTreeMap<RunKey, HistoryFile> {
         let mut runs: BTreeMap<RunKey, HistoryFile> = BTreeMap::new();
         for bytes in &self.records {
             let run = Record::run_of(bytes).expect("the engine writes readable records");
@@ -350,6 +369,7 @@ pub fn text(history: &HistoryFile) -> String {
         match &record.events {
             Events::Run(events) => events.iter().for_each(|event| line(event)),
             Events::Conversation { events, .. } => events.iter().for_each(|event| line(event)),
+            Events::Entity(events) => events.iter().for_each(|event| line(event)),
         }
     }
     lines.join("\n")

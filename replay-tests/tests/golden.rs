@@ -70,7 +70,7 @@ fn check_beyond(name: &str, history: &HistoryFile, events: usize, beyond: &[RunE
         .iter()
         .flat_map(|record| match Record::read(record).unwrap().events {
             antiphon_history::Events::Run(events) => events,
-            antiphon_history::Events::Conversation { .. } => Vec::new(),
+            antiphon_history::Events::Conversation { .. } | antiphon_history::Events::Entity(_) => Vec::new(),
         })
         .skip(events)
         .take(beyond.len())

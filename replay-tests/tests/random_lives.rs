@@ -199,6 +199,7 @@ fn check(history: &HistoryFile) {
                     terminal += u32::from(event.is_terminal() && event.role() == Role::Command);
                 }
             }
+            Events::Entity(_) => {}
             Events::Conversation { ordinal, attempt, events } => {
                 let (phase, leg) = conversations.entry((ordinal, attempt)).or_default();
                 for event in events {

@@ -268,8 +268,12 @@ fn every_stored_name_is_in_the_page_of_the_format() {
         "routine/spec.rs",
         "routine/state.rs",
     ];
+    let mut files: Vec<_> = files.into_iter().map(str::to_owned).collect();
+    for entry in std::fs::read_dir(root().join("history/src/entity")).unwrap() {
+        files.push(format!("entity/{}", entry.unwrap().file_name().to_str().unwrap()));
+    }
     for file in files {
-        let text = std::fs::read_to_string(root().join("history/src").join(file)).unwrap();
+        let text = std::fs::read_to_string(root().join("history/src").join(&file)).unwrap();
         for (_, rest) in text.match_indices("rename = \"").map(|(at, found)| text.split_at(at + found.len())) {
             let name = rest.split('"').next().unwrap();
             assert!(

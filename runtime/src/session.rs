@@ -91,6 +91,9 @@ impl<'a> Session<'a> {
             refuse_missing(&shell.programs, reader.as_mut())?;
         }
         let mut partition = Partition::new(shell.config.engine, shell.programs.clone(), origin);
+        for row in reader.entities()? {
+            partition.load_entity(&row);
+        }
         // Workers first: what is taken up from the record can then leave in the same batch.
         for worker in shell.workers.values() {
             partition.step(Input::WorkerJoined(worker.spec()), now());

@@ -14,6 +14,7 @@ mod memory;
 mod requests;
 
 use crate::dispatch::{Dispatch, WorkerView};
+use crate::entities::Entities;
 use crate::run::Run;
 use crate::{Batch, Config, Input, Programs, ReplyTo};
 use antiphon_conversation::TokenMint;
@@ -46,11 +47,12 @@ pub(crate) struct Core {
     /// The id that the segment of the open batch will have.
     pub(crate) next_segment: u64,
     next_run: u64,
-    batch: SegmentWriter,
+    pub(crate) batch: SegmentWriter,
     effects: Vec<crate::Effect>,
     /// What must happen when, without a word from anybody.
     pub(crate) deadlines: BTreeSet<(Timestamp, Due)>,
     pub(crate) dispatch: Dispatch,
+    pub(crate) entities: Entities,
     waiters: BTreeSet<(RunKey, ReplyTo)>,
     waiting: BTreeMap<ReplyTo, RunKey>,
     /// Closed and parked runs by the segment of their latest event: candidates for leaving memory.
@@ -62,7 +64,7 @@ pub(crate) struct Core {
     held_bytes: usize,
     /// The earliest timer of the runs that were let go of since somebody asked.
     left_due: Option<Timestamp>,
-    stats: Stats,
+    pub(crate) stats: Stats,
 }
 
 /// Whose deadline an entry of the index is.
@@ -121,7 +123,8 @@ impl std::fmt::Debug for Origin {
 }
 
 impl Partition {
-    /// An empty partition on top of a store. Runs that need care are brought in by [`Partition::load`].
+    /// An empty partition on top of a store. Entities are brought in by [`Partition::load_entity`], then the runs that need
+    /// care by [`Partition::load`].
     pub fn new(config: Config, programs: Programs, origin: Origin) -> Partition {
         Partition {
             runs: BTreeMap::new(),
@@ -138,6 +141,7 @@ impl Partition {
                 effects: Vec::new(),
                 deadlines: BTreeSet::new(),
                 dispatch: Dispatch::default(),
+                entities: Entities::default(),
                 waiters: BTreeSet::new(),
                 waiting: BTreeMap::new(),
                 closed: BTreeSet::new(),

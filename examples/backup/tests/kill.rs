@@ -151,6 +151,7 @@ impl Told {
         for bytes in &history.records {
             match Record::read(bytes).unwrap().events {
                 Events::Run(events) => events.into_iter().for_each(|event| told.run(event)),
+                Events::Entity(_) => {}
                 Events::Conversation { ordinal, attempt, events } => {
                     events.into_iter().for_each(|event| told.conversation(ordinal, attempt, &event));
                 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 /// Everything that a reader has to tell. Two stores with equal pictures cannot be told apart by reading.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Picture {
-    /// All rows, newest first.
+    /// The rows of all entities, in key order.
+    pub entities: Vec<CatalogueRow>,
+    /// The rows of all runs, newest first.
     pub rows: Vec<CatalogueRow>,
     /// All histories.
     pub histories: BTreeMap<RunKey, HistoryFile>,
@@ -27,6 +29,10 @@ impl Picture {
         let mut picture = Picture { histories: histories.clone(), ..Picture::default() };
         for (key, history) in histories {
             let row = history.row().expect("the sample writes whole runs");
+            if key.is_entity() {
+                picture.entities.push(row);
+                continue;
+            }
             *picture.by_status.entry(row.status).or_default() += 1;
             if !row.status.is_closed() {
                 *picture.open_by_type.entry(row.workflow_type.clone()).or_default() += 1;
@@ -46,7 +52,12 @@ impl Picture {
 /// Asks a reader for everything.
 pub fn picture(reader: &mut dyn Reader) -> Result<Picture, Error> {
     let rows = reader.list(&Filter { limit: usize::MAX, ..Filter::default() })?;
+    let entities = reader.entities()?;
     let mut histories = BTreeMap::new();
+    for row in &entities {
+        histories.extend(reader.history(row.key)?.map(|history| (row.key, history)));
+        assert_eq!(reader.row(row.key)?.as_ref(), Some(row), "an entity is found by its key");
+    }
     for row in &rows {
         histories.extend(reader.history(row.key)?.map(|history| (row.key, history)));
         assert_eq!(reader.row(row.key)?.as_ref(), Some(row), "a listed row is found by its key");
@@ -55,6 +66,7 @@ pub fn picture(reader: &mut dyn Reader) -> Result<Picture, Error> {
         assert_eq!(reader.find(&row.workflow)?.as_ref(), newest, "the newest row of an id is found by it");
     }
     Ok(Picture {
+        entities,
         rows,
         histories,
         by_status: reader.count_by_status()?,

@@ -1,8 +1,8 @@
 use crate::Tip;
 use antiphon_history::{
-    ActivityCall, ActivityOptions, ActivityOutcome, Blocked, BlockedReason, Bytes, ConversationEvent,
-    ConversationOutcome, Digest, Events, HistoryFile, Ordinal, Payload, Record, RunEvent, RunId, RunKey, RunStarted,
-    Segment, SegmentBody, Site, Timestamp,
+    ActivityCall, ActivityOptions, ActivityOutcome, AuditEvent, Blocked, BlockedReason, Bytes, ConversationEvent,
+    ConversationOutcome, Digest, EntityEvent, EntityName, Events, HistoryFile, Ordinal, Payload, Record, RunEvent,
+    RunId, RunKey, RunStarted, Segment, SegmentBody, Site, Timestamp,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ pub struct Sample {
     next_run: u64,
     open: Vec<OpenRun>,
     histories: BTreeMap<RunKey, HistoryFile>,
+    /// Events of the one entity.
+    audited: u64,
 }
 
 /// A run that may still get events.
@@ -32,7 +34,8 @@ const TYPES: [&str; 3] = ["order", "mail", "order-audit"];
 impl Sample {
     /// Begins with nothing.
     pub fn new(seed: u64) -> Sample {
-        Sample { random: seed, now: 1_700_000_000_000, next_run: 1, open: Vec::new(), histories: BTreeMap::new() }
+        let (open, histories) = (Vec::new(), BTreeMap::new());
+        Sample { random: seed, now: 1_700_000_000_000, next_run: 1, open, histories, audited: 0 }
     }
 
     /// The next segment after `tip`: one to six records.
@@ -41,6 +44,9 @@ impl Sample {
         self.now += self.below(50) as i64;
         for _ in 0..=self.below(6) {
             self.record(&mut body);
+        }
+        if tip.id % 5 == 3 {
+            self.audit(&mut body);
         }
         Segment::seal(tip.digest, tip.id + 1, Timestamp(self.now), body.to_bytes())
     }
@@ -56,7 +62,7 @@ impl Sample {
         segments
     }
 
-    /// What each run's history must be when every segment so far is there.
+    /// What each run's and entity's history must be when every segment so far is there.
     pub fn histories(&self) -> &BTreeMap<RunKey, HistoryFile> {
         &self.histories
     }
@@ -173,6 +179,18 @@ impl Sample {
         };
         self.push_run(index, vec![event], body);
         self.open.swap_remove(index);
+    }
+
+    fn audit(&mut self, body: &mut SegmentBody) {
+        let (who, verb, why) = ("ada".to_owned(), "queue.pause".to_owned(), String::new());
+        let mut events = vec![EntityEvent::Audit(AuditEvent::Done { who, verb, on: self.now.to_string(), why })];
+        if self.audited == 0 {
+            events.insert(0, EntityEvent::Opened { name: EntityName::Audit });
+        }
+        let first_seq = self.audited + 1;
+        self.audited += events.len() as u64;
+        let (run, at) = (RunKey::of_entity(0), Timestamp(self.now));
+        self.push(Record { run, first_seq, at, events: Events::Entity(events) }, body);
     }
 
     /// Mostly small; now and then one that is kept beside the events, from few enough to come again.

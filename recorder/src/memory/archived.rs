@@ -46,8 +46,10 @@ impl Archived {
         let batch = fold::fold(self.watermark, segments, &mut |run| Ok(self.row(run).cloned()))?;
         for folded in batch.runs.into_met() {
             let key = folded.row.key;
-            let newest = self.newest.entry(folded.row.workflow.clone()).or_insert(key);
-            *newest = key.max(*newest);
+            if !key.is_entity() {
+                let newest = self.newest.entry(folded.row.workflow.clone()).or_insert(key);
+                *newest = key.max(*newest);
+            }
             let run = self.runs.entry(key).or_insert_with(|| ArchivedRun {
                 row: folded.row.clone(),
                 records: Vec::new(),
@@ -68,7 +70,7 @@ impl Archived {
     }
 
     fn rows(&self) -> impl DoubleEndedIterator<Item = &CatalogueRow> {
-        self.runs.values().map(|run| &run.row)
+        self.runs.range(..RunKey::of_entity(0)).map(|(_, run)| &run.row)
     }
 
     fn due(&self, wanted: impl Fn(Timestamp) -> bool, limit: usize) -> Vec<(Timestamp, RunKey)> {
@@ -168,6 +170,10 @@ impl Reader for ArchivedReader {
     }
 
     fn last_run_key(&mut self) -> Result<u64, Error> {
-        Ok(self.archived().runs.keys().next_back().map_or(0, |run| run.0))
+        Ok(self.archived().rows().next_back().map_or(0, |row| row.key.0))
+    }
+
+    fn entities(&mut self) -> Result<Vec<CatalogueRow>, Error> {
+        Ok(self.archived().runs.range(RunKey::of_entity(0)..).map(|(_, run)| run.row.clone()).collect())
     }
 }

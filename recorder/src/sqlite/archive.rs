@@ -44,7 +44,7 @@ impl SqliteArchive {
         let last = |sql| db.conn.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
         let last = |sql| last(sql).and_then(|last| uint(last.unwrap_or(0))).map_err(&failed);
         let next_block = last("SELECT max(id) FROM block")? + 1;
-        let last_run = RunKey(last("SELECT max(key) FROM run")?);
+        let last_run = RunKey(reader::last_run(&db).map_err(&failed)?);
         archived.store(watermark.segment, Ordering::Release);
         let (wal, recent) = (WalCap::new(&db, word)?, RecentRows::default());
         Ok(SqliteArchive { db, watermark, next_block, last_run, archived, wal, recent, broken: false, _guard: guard })
@@ -63,14 +63,16 @@ impl SqliteArchive {
             let mut written = self.write_blocks(batch, before)?;
             written.bytes += self.write_rows(batch, &written.blocks)?;
             let mut tally: BTreeMap<(&str, RunStatus), i64> = BTreeMap::new();
-            for run in batch.runs.iter() {
+            // Entities are neither counted nor named: whoever needs one needs all.
+            let runs = || batch.runs.iter().filter(|run| !run.row.key.is_entity());
+            for run in runs() {
                 let workflow_type = run.row.workflow_type.as_str();
                 if let Some(before) = run.before {
                     *tally.entry((workflow_type, before)).or_default() -= 1;
                 }
                 *tally.entry((workflow_type, run.row.status)).or_default() += 1;
             }
-            let new = batch.runs.iter().filter(|run| run.before.is_none());
+            let new = runs().filter(|run| run.before.is_none());
             written.bytes += names::add(&self.db, new.map(|run| (run.row.key, Name::of(&run.row))))?;
             self.write_tally(&tally)?;
             written.bytes += self.write_payloads(batch)?;
@@ -165,7 +167,7 @@ impl Archive for SqliteArchive {
         let mut load = |run| {
             let found = match recent.take(run) {
                 Some(found) => Some(found),
-                None if run > self.last_run => None,
+                None if run > self.last_run && !run.is_entity() => None,
                 None => reader::row(&self.db, schema::Format::Blocks, run)?,
             };
             Ok(found.map(|(row, block)| {
@@ -181,8 +183,12 @@ impl Archive for SqliteArchive {
                 self.wal.wrote(bytes);
                 self.watermark = batch.watermark;
                 self.next_block = next_block;
-                self.last_run =
-                    batch.runs.iter().next_back().map_or(self.last_run, |run| run.row.key.max(self.last_run));
+                self.last_run = batch
+                    .runs
+                    .iter()
+                    .rev()
+                    .find(|run| !run.row.key.is_entity())
+                    .map_or(self.last_run, |run| run.row.key.max(self.last_run));
                 recent.keep(batch.runs.into_met().into_iter().zip(blocks));
                 self.recent = recent;
                 // The commit was synced, so what the log holds up to here is held twice.

@@ -199,7 +199,8 @@ impl Reader for SqliteReader {
     }
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<CatalogueRow>, Error> {
-        let before = filter.before_key.map_or(i64::MAX, |key| int(key.0).unwrap_or(i64::MAX));
+        let last = RunKey::of_entity(0);
+        let before = int(filter.before_key.map_or(last, |key| key.min(last)).0).unwrap_or(i64::MAX);
         let mut rows = Vec::new();
         if filter.limit == 0 {
             return Ok(rows);
@@ -253,14 +254,30 @@ impl Reader for SqliteReader {
 
     fn last_run_key(&mut self) -> Result<u64, Error> {
         let failed = self.db.failed("reading the last run");
-        let last = self.db.conn.query_row("SELECT max(key) FROM run", [], |row| row.get::<_, Option<i64>>(0));
-        uint(last.map_err(&failed)?.unwrap_or(0)).map_err(&failed)
+        last_run(&self.db).map_err(&failed)
+    }
+
+    fn entities(&mut self) -> Result<Vec<CatalogueRow>, Error> {
+        let mut rows = Vec::new();
+        let first = int(RunKey::of_entity(0).0).unwrap_or(i64::MAX);
+        self.visit_rows("SELECT key, row FROM run WHERE key >= ?1 ORDER BY key", [first], &mut |row| {
+            rows.push(row);
+            true
+        })?;
+        Ok(rows)
     }
 }
 
 /// Counts are read from the file: `verify` finds wrong ones, and until then no sum of them may overflow.
 fn add(count: &mut u64, runs: u64) {
     *count = count.saturating_add(runs);
+}
+
+/// The greatest key of a run; 0 if there is none.
+pub(super) fn last_run(db: &Db) -> Result<u64, rusqlite::Error> {
+    let sql = "SELECT max(key) FROM run WHERE key < ?1";
+    let first = int(RunKey::of_entity(0).0).unwrap_or(i64::MAX);
+    uint(db.conn.query_row(sql, [first], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(0))
 }
 
 /// A run's row, and the last block of its history.

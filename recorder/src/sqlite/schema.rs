@@ -8,7 +8,7 @@ use antiphon_history::{RunKey, Timestamp, planted};
 
 /// The format that this version writes and the newest that it reads (`user_version`). A minor grows without it: older
 /// programs can go on with what they know.
-const FORMAT_MAJOR: u32 = 2;
+const FORMAT_MAJOR: u32 = 3;
 const FORMAT_MINOR: u32 = 0;
 
 /// How a file of the store lays out what it has.
@@ -17,7 +17,7 @@ pub(super) enum Format {
     /// 1: segments as they are; each run's new records of each batch as a row of `history`, and an index by fingerprint.
     Parts,
     /// 2: segments may be squeezed; new records of all runs in squeezed blocks, names in key order. What `history` has
-    /// from before stays there.
+    /// from before stays there. 3: the same, and there may be rows of entities, which an older program would take for runs.
     Blocks,
 }
 
@@ -156,10 +156,10 @@ fn switch_to_wal(conn: &rusqlite::Connection) -> Result<(), rusqlite::Error> {
 pub(super) fn format(db: &Db) -> Result<Format, Error> {
     match pragma::read(db, "user_version")?.as_str() {
         "1" => Ok(Format::Parts),
-        "2" => Ok(Format::Blocks),
+        "2" | "3" => Ok(Format::Blocks),
         other => Err(Error::Setting {
             what: format!("user_version of {}", db.path.display()),
-            expected: format!("1 or {FORMAT_MAJOR}"),
+            expected: format!("1 to {FORMAT_MAJOR}"),
             found: other.to_owned(),
         }),
     }
@@ -168,15 +168,16 @@ pub(super) fn format(db: &Db) -> Result<Format, Error> {
 /// Brings a file of an older format to the one that this version writes. Rows of runs are copied and their names
 /// collected; segments and parts of histories stay as they are.
 pub(super) fn upgrade(db: &Db) -> Result<(), Error> {
-    if format(db)? == Format::Blocks {
+    if pragma::read(db, "user_version")? == FORMAT_MAJOR.to_string() {
         return Ok(());
     }
+    let lays_out_anew = format(db)? == Format::Parts;
     let failed = db.failed("bringing a database to a newer format");
     if planted!("upgraded-in-two-steps") {
         db.conn.pragma_update(None, "user_version", FORMAT_MAJOR).map_err(&failed)?;
     }
     db.write("bringing a database to a newer format", |conn| {
-        if db.file == DbFile::Archive {
+        if db.file == DbFile::Archive && lays_out_anew {
             let mut names = Vec::new();
             names::visit(db, Format::Parts, RunKey(0), &mut |run, name| {
                 names.push((run, name));

@@ -28,6 +28,8 @@ pub(crate) struct Book {
     pub(crate) runs: BTreeMap<RunKey, RunBook>,
     pub(crate) by_workflow: BTreeMap<String, Vec<RunKey>>,
     payloads: BTreeMap<Digest, Bytes>,
+    /// The histories of entities.
+    entities: BTreeMap<RunKey, HistoryFile>,
 }
 
 /// One run.
@@ -73,6 +75,10 @@ impl Book {
 
     fn record(&mut self, record: Record, bytes: Bytes, answers: &Answers, connected: Connected<'_>) -> Checked {
         let Record { run: key, first_seq, at, events } = record;
+        if key.is_entity() {
+            self.entities.entry(key).or_default().records.push(bytes);
+            return Ok(());
+        }
         if let Events::Run(events) = &events
             && let Some(RunEvent::RunStarted(started)) = events.first()
             && !self.runs.contains_key(&key)
@@ -96,6 +102,7 @@ impl Book {
                     run.events.push((at, event));
                 }
             }
+            Events::Entity(_) => {}
             Events::Conversation { ordinal, attempt, events } => {
                 for (mut event, seq) in events.into_iter().zip(first_seq..) {
                     join(&mut run.history, &self.payloads, event.payloads_mut());
@@ -122,7 +129,8 @@ impl Book {
     }
 
     pub(crate) fn histories(&self) -> BTreeMap<RunKey, HistoryFile> {
-        self.runs.iter().map(|(key, run)| (*key, run.history.clone())).collect()
+        let runs = self.runs.iter().map(|(key, run)| (*key, run.history.clone()));
+        runs.chain(self.entities.clone()).collect()
     }
 }
 

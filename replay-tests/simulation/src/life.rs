@@ -230,6 +230,7 @@ fn text(run: &RunBook) -> String {
         match &record.events {
             Events::Run(events) => events.iter().for_each(|event| line(event)),
             Events::Conversation { events, .. } => events.iter().for_each(|event| line(event)),
+            Events::Entity(events) => events.iter().for_each(|event| line(event)),
         }
     }
     lines.join("\n")

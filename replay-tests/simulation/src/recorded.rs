@@ -1,7 +1,7 @@
 //! The stores of the recorder, without threads: what writer and keeper do is done here, at once.
 
 use crate::store::Keep;
-use antiphon_history::{Bytes, HistoryFile, RunKey, Segment, Timestamp, WorkflowKey};
+use antiphon_history::{Bytes, CatalogueRow, HistoryFile, RunKey, Segment, Timestamp, WorkflowKey};
 use antiphon_recorder::conformance::{Picture, picture};
 use antiphon_recorder::memory::MemoryStore;
 use antiphon_recorder::{Durability, Error, Reader, Store, Tip, sqlite};
@@ -123,6 +123,10 @@ impl Keep for Recorded {
 
     fn due_after(&mut self, after: Timestamp, limit: usize) -> Result<Vec<(Timestamp, RunKey)>, Error> {
         self.reader().due_after(after, limit)
+    }
+
+    fn entities(&mut self) -> Result<Vec<CatalogueRow>, Error> {
+        self.reader().entities()
     }
 
     fn last_run(&mut self) -> Result<u64, Error> {

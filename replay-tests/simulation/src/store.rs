@@ -20,6 +20,8 @@ pub(crate) trait Keep {
     fn needs_loading(&mut self) -> Result<Vec<RunKey>, Error>;
     /// Runs whose earliest timer is due later than `after`.
     fn due_after(&mut self, after: Timestamp, limit: usize) -> Result<Vec<(Timestamp, RunKey)>, Error>;
+    /// The rows of all entities.
+    fn entities(&mut self) -> Result<Vec<CatalogueRow>, Error>;
     /// The greatest run key.
     fn last_run(&mut self) -> Result<u64, Error>;
     /// The last segment's number and time.
@@ -104,7 +106,11 @@ impl Keep for Model {
     }
 
     fn last_run(&mut self) -> Result<u64, Error> {
-        Ok(self.runs.keys().next_back().map_or(0, |run| run.0))
+        Ok(self.runs.range(..RunKey::of_entity(0)).next_back().map_or(0, |(run, _)| run.0))
+    }
+
+    fn entities(&mut self) -> Result<Vec<CatalogueRow>, Error> {
+        Ok(self.runs.range(RunKey::of_entity(0)..).map(|(_, kept)| kept.row.clone()).collect())
     }
 
     fn tip(&self) -> (u64, Timestamp) {

@@ -238,6 +238,9 @@ impl<'p> World<'p> {
         self.ahead_ms = tip_at.since_ms(Timestamp(self.clock));
         let now = Timestamp(self.clock).max(tip_at);
         self.partition = partition(self.plan, &self.programs, &mut *self.store, self.openings, now)?;
+        for row in self.store.entities().map_err(|error| Broken::of_store(&error))? {
+            self.partition.load_entity(&row);
+        }
         (self.cold_due, self.due_through) = (Some(Timestamp(i64::MIN)), Timestamp(i64::MIN));
         self.evicted = 0;
         self.steady = [true; 2];

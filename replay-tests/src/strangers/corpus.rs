@@ -74,6 +74,8 @@ fn split(bytes: &[u8], events: &mut BTreeMap<String, Vec<u8>>) {
         Events::Run(all) => {
             all.into_iter().for_each(|event| keep("run", 0, event.name(), Events::Run(vec![event.clone()])))
         }
+        // Recorded histories are of runs.
+        Events::Entity(_) => {}
         Events::Conversation { ordinal, attempt, events: all } => {
             for event in all {
                 let alone = Events::Conversation { ordinal, attempt, events: vec![event.clone()] };

@@ -98,6 +98,7 @@ pub fn record(bytes: &[u8]) {
     let texts: usize = match &record.events {
         Events::Run(events) => events.iter().map(|event| event.to_string().len()).sum(),
         Events::Conversation { events, .. } => events.iter().map(|event| event.to_string().len()).sum(),
+        Events::Entity(events) => events.iter().map(|event| event.to_string().len()).sum(),
     };
     assert!(texts > 0, "every event has a text");
 }

@@ -3,8 +3,8 @@
 
 use super::json::{Json, payload, payloads};
 use antiphon_history::{
-    ActivityCall, ActivityOptions, ActivityOutcome, BlockedReason, ConversationEvent, DivergenceReport, Failure, Name,
-    Response, RouteDecision, RouteForm, RunEvent, RunStarted, Selection, Site,
+    ActivityCall, ActivityOptions, ActivityOutcome, AuditEvent, BlockedReason, ConversationEvent, DivergenceReport,
+    EntityEvent, Failure, Name, Response, RouteDecision, RouteForm, RunEvent, RunStarted, Selection, Site,
 };
 
 type Fields = Vec<(&'static str, Json)>;
@@ -46,6 +46,21 @@ pub(super) fn run(event: &RunEvent) -> Json {
         RunEvent::RunFailed { failure: error } => vec![("failure", failure(error))],
         RunEvent::Blocked(block) => vec![("reason", blocked(&block.reason)), ("held", block.held.into())],
         RunEvent::Unblocked => Vec::new(),
+    })
+}
+
+/// The fields of an event of an entity.
+pub(super) fn entity(event: &EntityEvent) -> Json {
+    Json::Object(match event {
+        EntityEvent::Opened { name } => vec![("name", name.to_string().into())],
+        EntityEvent::Audit(AuditEvent::Done { who, verb, on, why } | AuditEvent::Refused { who, verb, on, why }) => {
+            vec![
+                ("who", who.as_str().into()),
+                ("verb", verb.as_str().into()),
+                ("on", on.as_str().into()),
+                ("why", why.as_str().into()),
+            ]
+        }
     })
 }
 

@@ -2,8 +2,8 @@ use super::events;
 use super::json::Json;
 use antiphon_conversation::{ActivityState, Conversation, IllegalEvent};
 use antiphon_history::{
-    ActivityOutcome, CatalogueRow, ConversationEvent, Events, HistoryFile, HistoryFileError, Ordinal, Payload, Record,
-    RunEvent, RunId, Stream, Timestamp,
+    ActivityOutcome, CatalogueRow, ConversationEvent, EntityEvent, Events, HistoryFile, HistoryFileError, Ordinal,
+    Payload, Record, RunEvent, RunId, Stream, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -27,10 +27,11 @@ pub(super) struct Entry {
     pub(super) event: Event,
 }
 
-/// An event of either kind.
+/// An event of any kind.
 pub(super) enum Event {
     Run(RunEvent),
     Conversation(ConversationEvent),
+    Entity(EntityEvent),
 }
 
 /// One conversation: what it came to, and what was said.
@@ -62,6 +63,15 @@ impl Timeline {
                         timeline.entries.push(Entry { stream, seq, at, event: Event::Run(event) });
                     }
                 }
+                Events::Entity(events) => {
+                    let events = events.into_iter().zip(seqs);
+                    timeline.entries.extend(events.map(|(event, seq)| Entry {
+                        stream,
+                        seq,
+                        at,
+                        event: Event::Entity(event),
+                    }));
+                }
                 Events::Conversation { ordinal, attempt, events } => {
                     let told = timeline.attempts.entry((ordinal, attempt)).or_default();
                     for (mut event, seq) in events.into_iter().zip(seqs) {
@@ -82,7 +92,7 @@ impl Timeline {
     pub(super) fn run_stream(&self) -> impl Iterator<Item = (&Entry, &RunEvent)> {
         self.entries.iter().filter_map(|entry| match &entry.event {
             Event::Run(event) => Some((entry, event)),
-            Event::Conversation(_) => None,
+            Event::Conversation(_) | Event::Entity(_) => None,
         })
     }
 
@@ -107,7 +117,7 @@ impl Timeline {
     ) -> impl Iterator<Item = (&'a Entry, &'a ConversationEvent)> {
         attempt.entries.iter().filter_map(|index| match &self.entries.get(*index)?.event {
             Event::Conversation(event) => Some((&self.entries[*index], event)),
-            Event::Run(_) => None,
+            Event::Run(_) | Event::Entity(_) => None,
         })
     }
 
@@ -130,6 +140,7 @@ impl Entry {
         let (name, fields) = match &self.event {
             Event::Run(event) => (event.name(), events::run(event)),
             Event::Conversation(event) => (event.name(), events::conversation(event)),
+            Event::Entity(event) => (event.name(), events::entity(event)),
         };
         Json::Object(vec![
             ("run", run.to_string().into()),
@@ -146,6 +157,7 @@ impl Entry {
         match &self.event {
             Event::Run(event) => event.to_string(),
             Event::Conversation(event) => event.to_string(),
+            Event::Entity(event) => event.to_string(),
         }
     }
 }

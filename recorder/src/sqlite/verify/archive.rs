@@ -31,7 +31,9 @@ pub(super) fn check_tally(archive: &Db, report: &mut VerifyReport) -> Result<(),
         let bytes = found.get_ref(1).map_err(&failed)?.as_blob().map_err(|error| failed(error.into()))?;
         // An unreadable row was reported where runs are checked; it cannot be counted either.
         if let Ok(row) = crate::sqlite::row::decode(antiphon_history::RunKey(key), bytes) {
-            counted.entry((row.workflow_type, row.status)).or_default().0 += 1;
+            if !row.key.is_entity() {
+                counted.entry((row.workflow_type, row.status)).or_default().0 += 1;
+            }
         }
     }
     let mut statement = archive.conn.prepare("SELECT workflow_type, status, runs FROM tally").map_err(&failed)?;

@@ -43,6 +43,9 @@ impl Run {
                         run.events.push((at, event));
                     }
                 }
+                Events::Entity(events) => {
+                    run.lines.extend(events.iter().map(|event| format!("{} {event}", at.0)));
+                }
                 Events::Conversation { ordinal, attempt, events } => {
                     let told = run.conversations.entry((ordinal.0, attempt)).or_default();
                     for event in events {

@@ -217,6 +217,8 @@ impl Decided {
             Events::Conversation { attempt, events, .. } => {
                 self.talks.extend(events.into_iter().map(|event| (at, attempt, plain(event))));
             }
+            // The model knows nothing of entities.
+            Events::Entity(_) => {}
             Events::Run(events) => self.run.extend(events.iter().filter_map(written).map(|written| (at, written))),
         }
     }

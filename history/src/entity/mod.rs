@@ -1,0 +1,165 @@
+//! ENTITIES: what has a stream of its own besides the runs.
+//!
+//! | kind | one per | its stream tells |
+//! |---|---|---|
+//! | `audit` | store | what operators and repairs did |
+//!
+//! An entity's records lie in the same segments as those of runs, under keys from 2^55 on. Its state is the fold of its
+//! events; the archive keeps it in the entity's row, so a start reads one row each and no history. That is why every state has
+//! a bound. Nothing here is read by the replay of a run.
+
+mod audit;
+
+pub use audit::{AuditEvent, AuditState};
+
+use crate::{RunKey, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The first key of an entity. Runs count from 1 and never come near: at a million a second it takes a thousand years. Blocks keep keys below 2^56.
+const FIRST: u64 = 1 << 55;
+
+impl RunKey {
+    /// The key of the `number`th entity of a store, from 0.
+    pub const fn of_entity(number: u64) -> RunKey {
+        RunKey(FIRST.saturating_add(number))
+    }
+
+    /// Whether this is the key of an entity, and of no run.
+    pub const fn is_entity(self) -> bool {
+        self.0 >= FIRST
+    }
+
+    /// Which entity of its store this is, from 0. `None` for a run.
+    pub const fn entity_number(self) -> Option<u64> {
+        self.0.checked_sub(FIRST)
+    }
+}
+
+/// Which entity: its kind and, where a store may have several of the kind, its name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum EntityName {
+    /// What operators and repairs did.
+    #[serde(rename = "au")]
+    Audit,
+}
+
+impl EntityName {
+    /// The namespace under which an entity stands in its row. No workflow may use it.
+    pub const NAMESPACE: &str = "antiphon.entity";
+}
+
+impl fmt::Display for EntityName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EntityName::Audit => f.write_str("audit"),
+        }
+    }
+}
+
+/// What happened to an entity.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum EntityEvent {
+    /// The entity exists. Always the first event.
+    #[serde(rename = "op")]
+    Opened {
+        /// Which it is.
+        #[serde(rename = "n")]
+        name: EntityName,
+    },
+    /// Of the audit.
+    #[serde(rename = "au")]
+    Audit(AuditEvent),
+}
+
+impl EntityEvent {
+    /// The event's name, as documents and dumps print it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            EntityEvent::Opened { .. } => "Opened",
+            EntityEvent::Audit(event) => event.name(),
+        }
+    }
+}
+
+impl fmt::Display for EntityEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            EntityEvent::Opened { name } => write!(f, " {name}"),
+            EntityEvent::Audit(event) => event.fmt(f),
+        }
+    }
+}
+
+/// An entity as its events left it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entity {
+    /// Which it is.
+    #[serde(rename = "n")]
+    pub name: EntityName,
+    /// What is known of it.
+    #[serde(rename = "s")]
+    pub state: EntityState,
+}
+
+/// What is known of an entity, by its kind.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum EntityState {
+    /// The audit.
+    #[serde(rename = "au")]
+    Audit(AuditState),
+}
+
+/// An event that cannot follow in its entity's stream. It changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{event} cannot follow in the stream of {entity}: {problem}")]
+pub struct IllegalEntityEvent {
+    /// The entity.
+    pub entity: String,
+    /// The event's name.
+    pub event: &'static str,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Entity {
+    /// A new entity of a name.
+    pub fn new(name: EntityName) -> Entity {
+        let state = match &name {
+            EntityName::Audit => EntityState::Audit(AuditState::default()),
+        };
+        Entity { name, state }
+    }
+
+    /// Folds the next event of the stream, recorded at `at`. After an error nothing has changed.
+    pub fn apply(&mut self, event: &EntityEvent, at: Timestamp) -> Result<(), IllegalEntityEvent> {
+        let told = match (&mut self.state, event) {
+            (EntityState::Audit(state), EntityEvent::Audit(event)) => state.apply(event, at),
+            (_, EntityEvent::Opened { .. }) => Err("it exists already".to_owned()),
+            #[allow(unreachable_patterns, reason = "with one kind there is no other; with the second there is")]
+            _ => Err("it is an event of another kind of entity".to_owned()),
+        };
+        told.map_err(|problem| IllegalEntityEvent { entity: self.name.to_string(), event: event.name(), problem })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entities_and_runs_have_different_keys() {
+        assert!(!RunKey(1).is_entity() && !RunKey(FIRST - 1).is_entity());
+        assert!(RunKey::of_entity(0).is_entity());
+        assert_eq!((RunKey::of_entity(7).entity_number(), RunKey(7).entity_number()), (Some(7), None));
+    }
+
+    #[test]
+    fn an_entity_is_opened_once() {
+        let mut audit = Entity::new(EntityName::Audit);
+        let before = audit.clone();
+        assert!(audit.apply(&EntityEvent::Opened { name: EntityName::Audit }, Timestamp(1)).is_err());
+        assert_eq!(audit, before);
+    }
+}
