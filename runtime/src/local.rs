@@ -37,7 +37,8 @@ pub struct Task {
 
 /// A worker in this process: bodies run as tokio tasks, a bounded number at once.
 ///
-/// A body that panics costs a leg; one that aborts the process or overflows its stack takes the engine with it.
+/// A body that panics costs a leg; one that aborts the process or overflows its stack takes the engine with it, unless the
+/// pool is in a process of its own ([`crate::child`]).
 pub struct LocalPool {
     spec: WorkerSpec,
     bodies: Arc<Bodies>,

@@ -1,4 +1,5 @@
 use crate::activity_context::States;
+use crate::child_worker::{self, ChildWorker};
 use crate::handle::Antiphon;
 use crate::program::{TypedBody, TypedProgram};
 use crate::{ActivityHandle, WorkflowHandle};
@@ -7,6 +8,7 @@ use antiphon_history::IdError;
 use antiphon_recorder::memory::MemoryStore;
 use antiphon_recorder::sqlite::Options;
 use antiphon_recorder::{Durability, Error as StoreError};
+use antiphon_runtime::child::ChildPool;
 use antiphon_runtime::{
     ActivityBody, Clock, Config, LocalPool, ManualClock, MemorySource, Runtime, SqliteFolder, StartError, StoreSource,
     SystemClock, Worker,
@@ -23,6 +25,7 @@ pub struct Builder {
     place: Place,
     programs: Programs,
     bodies: Vec<PendingBody>,
+    children: Vec<ChildWorker>,
     states: States,
     faults: Vec<OpenError>,
     config: Config,
@@ -36,7 +39,7 @@ pub struct Builder {
 }
 
 /// A body waits for the shared values, which may be given after it.
-type PendingBody = Box<dyn FnOnce(States) -> Arc<dyn ActivityBody> + Send>;
+pub(crate) type PendingBody = Box<dyn FnOnce(States) -> Arc<dyn ActivityBody> + Send>;
 
 pub(crate) enum Place {
     Folder(PathBuf),
@@ -81,6 +84,23 @@ pub enum OpenError {
         "start() needs a tokio runtime to run activities on: call it inside #[tokio::main] or Runtime::block_on [A0029]"
     )]
     NoTokio,
+    /// A0053. A worker process did not start.
+    #[error(transparent)]
+    ChildWorker(#[from] antiphon_runtime::child::ChildError),
+    /// A0054. This is a worker process, and its engine does not keep to the protocol.
+    #[error(transparent)]
+    Link(#[from] antiphon_runtime::child::LinkError),
+    /// A0055. This is a worker process, and the builder does not know whose.
+    #[error(
+        "this process was started to serve as child worker {name:?}, and this builder has none of that name (it has: \
+         {known}); build the engine that has it first, see Antiphon::is_worker_process() [A0055]"
+    )]
+    UnknownChildWorker {
+        /// The child worker's name.
+        name: String,
+        /// Those that the builder has.
+        known: String,
+    },
     /// The store or the runs in it. See the error's own code.
     #[error(transparent)]
     Start(#[from] antiphon_runtime::StartError),
@@ -102,6 +122,12 @@ impl Antiphon {
         Builder::new(Place::Memory(MemoryStore::new(*b"antiphon in test"), Arc::new(ManualClock::new(start))))
     }
 
+    /// Whether this process was started by an engine as a worker process of its own; see [`ChildWorker`]. For what `main`
+    /// should do once and not in every process.
+    pub fn is_worker_process() -> bool {
+        child_worker::own_name().is_some()
+    }
+
     /// Begins an engine for tests on a store and a clock that an earlier one used: a restart.
     pub fn test_again(earlier: &Antiphon) -> Builder {
         match earlier.memory.clone() {
@@ -117,6 +143,7 @@ impl Builder {
             place,
             programs: Programs::default(),
             bodies: Vec::new(),
+            children: Vec::new(),
             states: States::default(),
             faults: Vec::new(),
             config: Config::default(),
@@ -143,6 +170,12 @@ impl Builder {
     pub fn activity<A, H: ActivityHandle<A>>(mut self, handle: H) -> Builder {
         let _ = handle;
         self.bodies.push(Box::new(|states| Arc::new(TypedBody::<H::Definition>::new(states))));
+        self
+    }
+
+    /// Serves activities in processes of their own: see [`ChildWorker`].
+    pub fn child_worker(mut self, worker: ChildWorker) -> Builder {
+        self.children.push(worker);
         self
     }
 
@@ -236,11 +269,29 @@ impl Builder {
     /// Opens the store, brings back what was under way and starts. Blocks for the time that takes.
     ///
     /// Errors: [`OpenError`], before anything is changed.
+    ///
+    /// In a worker process (see [`ChildWorker`]) nothing is opened: it serves, and the process ends in here.
     pub fn start(self) -> Result<Antiphon, OpenError> {
+        let this = self.serve_if_worker()?;
+        this.start_engine()
+    }
+
+    /// Serves in a worker process (see [`ChildWorker`]), which then ends in here; elsewhere gives the builder back at once.
+    /// [`Builder::start`] begins with it; call it yourself if something stands between that a worker should not do.
+    pub fn serve_if_worker(self) -> Result<Builder, OpenError> {
+        match child_worker::own_name() {
+            Some(name) => Err(child_worker::serve_as(name, self.children, self.states)),
+            None => Ok(self),
+        }
+    }
+
+    fn start_engine(self) -> Result<Antiphon, OpenError> {
         let tokio = tokio::runtime::Handle::try_current().map_err(|_| OpenError::NoTokio)?;
-        let (programs, bodies) = Builder::code(self.programs, self.bodies, self.states, self.faults)?;
+        let (programs, bodies) = Builder::code(self.programs, self.bodies, self.states.clone(), self.faults)?;
+        let children = child_worker::start(self.children, &self.states)?;
         let pool = LocalPool::new(self.worker, self.queues, self.labels, self.capacity, bodies, tokio);
-        let workers: Vec<Arc<dyn Worker>> = vec![Arc::new(pool)];
+        let mut workers: Vec<Arc<dyn Worker>> = vec![Arc::new(pool)];
+        workers.extend(children.iter().flat_map(ChildPool::workers));
         let (source, clock, memory): (Arc<dyn StoreSource>, Arc<dyn Clock>, _) = match self.place {
             Place::Folder(folder) => {
                 (Arc::new(SqliteFolder::new(folder, self.options)), Arc::new(SystemClock::new()), None)
@@ -260,7 +311,8 @@ impl Builder {
                 started => break started?,
             }
         };
-        Ok(Antiphon::new(runtime, memory))
+        children.iter().for_each(|pool| pool.attach(runtime.handle()));
+        Ok(Antiphon::new(runtime, memory, children))
     }
 
     /// The registered workflows alone, for replay and checks.
@@ -285,6 +337,11 @@ impl Builder {
         if let Some(first) = faults.into_iter().next() {
             return Err(first);
         }
+        Ok((programs, Builder::bodies(pending, states)?))
+    }
+
+    /// The code of activities, each name once.
+    pub(crate) fn bodies(pending: Vec<PendingBody>, states: States) -> Result<Vec<Arc<dyn ActivityBody>>, OpenError> {
         let mut bodies: BTreeMap<String, Arc<dyn ActivityBody>> = BTreeMap::new();
         for body in pending {
             let body = body(states.clone());
@@ -295,7 +352,7 @@ impl Builder {
             }
             bodies.insert(name, body);
         }
-        Ok((programs, bodies.into_values().collect()))
+        Ok(bodies.into_values().collect())
     }
 
     fn fault(&mut self, option: &'static str, value: impl Into<String>, problem: &'static str) {

@@ -5,6 +5,7 @@ use antiphon_engine::{IdReuse, RunOutcome, StartRequest, Target};
 use antiphon_history::{CatalogueRow, HistoryFile, IdError, RunId, WorkflowKey};
 use antiphon_recorder::memory::MemoryStore;
 use antiphon_recorder::{Filter, Reader};
+use antiphon_runtime::child::ChildPool;
 use antiphon_runtime::{Handle, ManualClock, Runtime, Status};
 use serde::Serialize;
 use std::fmt;
@@ -16,6 +17,8 @@ use std::time::Duration;
 pub struct Antiphon {
     runtime: Runtime,
     pub(crate) memory: Option<(MemoryStore, Arc<ManualClock>)>,
+    /// Dropped after the engine: with it gone they are told to leave.
+    _children: Vec<ChildPool>,
 }
 
 impl fmt::Debug for Antiphon {
@@ -86,8 +89,12 @@ pub enum RunError<E: fmt::Display> {
 }
 
 impl Antiphon {
-    pub(crate) fn new(runtime: Runtime, memory: Option<(MemoryStore, Arc<ManualClock>)>) -> Antiphon {
-        Antiphon { runtime, memory }
+    pub(crate) fn new(
+        runtime: Runtime,
+        memory: Option<(MemoryStore, Arc<ManualClock>)>,
+        children: Vec<ChildPool>,
+    ) -> Antiphon {
+        Antiphon { runtime, memory, _children: children }
     }
 
     /// Starts a workflow under an id of your choice: `app.start("order-7", order(input)).await?`.

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -82,6 +83,12 @@ fn live(
 
 fn start(settings: &ChildSettings, link: UnixStream) -> std::io::Result<Child> {
     let mut command = Command::new(&settings.program);
+    // The program that runs, under the name that it was started by.
+    if settings.program == Path::new("/proc/self/exe")
+        && let Some(name) = std::env::args_os().next()
+    {
+        command.arg0(name);
+    }
     command.args(&settings.args).envs(settings.env.iter().map(|(name, value)| (name, value)));
     command.env(WORKER_OF, &settings.name).stdin(Stdio::from(OwnedFd::from(link)));
     // A group of its own: what a body has started goes with it, and Ctrl-C in a terminal reaches the engine first, which

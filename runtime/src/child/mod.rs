@@ -25,6 +25,6 @@ mod state;
 pub use link::{Link, LinkError};
 pub use paired::PairedLink;
 pub use pool::{ChildError, ChildPool};
-pub use serve::{Offer, Served, serve};
+pub use serve::{Offer, Served, finish, serve};
 pub use settings::{ChildSettings, WORKER_OF};
 pub use socket::{SocketLink, worker_of};

@@ -68,6 +68,17 @@ pub fn serve(link: &dyn Link, offer: Offer, tokio: Handle) -> Result<Served, Lin
     })
 }
 
+/// Ends a worker process that has served. What its bodies have started ends with it, if the engine is gone; else the
+/// engine sees to that.
+pub fn finish(served: Served) -> ! {
+    use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
+    // Only in a group of its own, as a pool starts it: others may be anybody.
+    if served == Served::Abandoned && getpgrp() == getpid() {
+        let _ = kill_process_group(getpid(), Signal::KILL);
+    }
+    std::process::exit(0)
+}
+
 /// Takes what bodies say, at once, so that no body and no queue grows while the engine is slow to listen.
 fn collect(inbox: &Inbox, outbox: &Outbox) {
     let mut messages = Vec::new();
