@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "the macros make public items whose words stand on the functions")]
 
 use crate::words::{LegName, Moment, Plan};
-use antiphon::{ActivityContext, Antiphon, Builder, CallError, Never, Programs, WorkflowContext};
+use antiphon::{ActivityContext, Antiphon, Builder, CallError, ChildWorker, Never, Programs, WorkflowContext};
 use antiphon::{activity, encode, millis, race, workflow};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
@@ -178,7 +178,15 @@ pub async fn slow(ctx: WorkflowContext<'_>, plan: Plan) -> antiphon::Result<Opti
 
 /// Gives a builder all of this.
 pub fn register(builder: Builder) -> Builder {
-    let builder = builder.activity(work).activity(flaky).activity(dawdle);
+    workflows(builder.activity(work).activity(flaky).activity(dawdle))
+}
+
+/// Gives a builder all of this, with the bodies in processes of their own.
+pub fn register_apart(builder: Builder, worker: ChildWorker) -> Builder {
+    workflows(builder.child_worker(worker.activity(work).activity(flaky).activity(dawdle)))
+}
+
+fn workflows(builder: Builder) -> Builder {
     let builder = builder.workflow(sequence).workflow(fan).workflow(racing).workflow(retry).workflow(once);
     builder.workflow(counted).workflow(patient).workflow(aware).workflow(failing).workflow(slow)
 }

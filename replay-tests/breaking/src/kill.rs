@@ -4,7 +4,7 @@ use crate::check::{Checker, Evidence, Looked, check_anchor, check_damage_is_refu
 use crate::driver::{Driver, Goal, Load, Why};
 use crate::process::{Heard, Launch, Victim};
 use crate::words::{FromVictim, ToVictim};
-use crate::{Broken, Error, Invariant, Random};
+use crate::{Broken, Error, Invariant, Random, workers};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ pub struct Storm {
     pub folder: PathBuf,
     /// The fault in the victims.
     pub planted: Option<String>,
+    /// How many worker processes each victim has, which are killed too. 0: bodies run in the victim.
+    pub workers: u32,
 }
 
 /// What came of it.
@@ -28,6 +30,8 @@ pub struct Tally {
     pub kills: u64,
     /// Kills after the store was open.
     pub while_open: u64,
+    /// Kills of worker processes.
+    pub workers_killed: u64,
     /// Freezes.
     pub pauses: u64,
     /// Second engines that were turned away.
@@ -66,6 +70,9 @@ const CHECK_EVERY: u64 = 50;
 /// How long victims live, in milliseconds: from inside the opening to well past several archive batches.
 const LIFE_MS: (u64, u64) = (5, 200);
 
+/// Victims with worker processes live so many times as long: their processes must start first.
+const WORKERS_COME_UP: u32 = 3;
+
 /// Runs a storm, and adds up what came of it. The first broken invariant ends it.
 pub fn storm(storm: &Storm, tally: &mut Tally, told: &mut dyn FnMut(&Tally)) -> Result<(), Error> {
     let mut random = Random::new(storm.seed);
@@ -81,7 +88,7 @@ fn round(storm: &Storm, kills: u64, random: &mut Random, tally: &mut Tally) -> R
     let scratch = tempfile::tempdir_in(&storm.folder).map_err(Error::io("making a scratch folder"))?;
     let (store, errors) = (scratch.path().join("store"), scratch.path().join("errors"));
     let mut launch = Launch::new(&store, &errors)?;
-    launch.planted = storm.planted.clone();
+    (launch.planted, launch.workers) = (storm.planted.clone(), storm.workers);
     // Some rounds are heavy, so that write-ahead logs fill up and are moved.
     let bytes = if random.percent(15) { 200_000 } else { 3_000 };
     let mut driver = Driver::new(random.part(), Load { bytes, ..Load::default() });
@@ -125,7 +132,15 @@ fn live(
     random: &mut Random,
     tally: &mut Tally,
 ) -> Result<(), Error> {
-    let life = Duration::from_millis(random.spread(LIFE_MS.0, LIFE_MS.1));
+    let mut life = Duration::from_millis(random.spread(LIFE_MS.0, LIFE_MS.1));
+    if launch.workers > 0 {
+        life *= WORKERS_COME_UP;
+        for _ in 0..random.below(4) {
+            lived(driver.life(victim, Goal::after(life / 4))?)?;
+            // Not before the store is open: an engine whose workers do not come up does not start, rightly.
+            tally.workers_killed += u64::from(driver.opened && workers::kill_one(victim, random));
+        }
+    }
     match random.below(100) {
         ..8 => {
             lived(driver.life(victim, Goal::after(life / 2))?)?;

@@ -33,6 +33,7 @@ mod sweep;
 mod victim;
 pub mod volume;
 pub mod words;
+mod workers;
 
 pub use check::Looked;
 pub use cut::{CutTally, Cuts, check_that_cuts_cut, cuts};

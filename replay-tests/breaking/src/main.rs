@@ -29,6 +29,9 @@ enum What {
         /// Chooses moments, requests and settings.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Run bodies in so many worker processes of each victim, and kill these too.
+        #[arg(long, default_value_t = 0)]
+        workers: u32,
     },
     /// Power cuts on a file system of our own. Needs root and a loop device.
     Cut {
@@ -119,9 +122,9 @@ fn main() -> ExitCode {
 fn run(what: What, folder: PathBuf) -> Result<(), Error> {
     let begun = Instant::now();
     match what {
-        What::Kill { kills, seed } => {
-            println!("breaking kill --kills {kills} --seed {seed}");
-            let storm = Storm { kills, seed, folder, planted: None };
+        What::Kill { kills, seed, workers } => {
+            println!("breaking kill --kills {kills} --seed {seed} --workers {workers}");
+            let storm = Storm { kills, seed, folder, planted: None, workers };
             let mut tally = Tally::default();
             breaking::storm(&storm, &mut tally, &mut |tally| progress("kills", tally.kills, kills, begun))?;
             print_tally(&tally, begun);
@@ -202,9 +205,9 @@ fn progress(what: &str, done: u64, of: u64, begun: Instant) {
 }
 
 fn print_tally(tally: &Tally, begun: Instant) {
-    let Tally { kills, while_open, pauses, turned_away, stores, .. } = tally;
+    let Tally { kills, while_open, workers_killed, pauses, turned_away, stores, .. } = tally;
     println!(
-        "{kills} kills, {while_open} of open stores, {pauses} freezes, {turned_away} second engines refused, {stores} stores"
+        "{kills} kills, {while_open} of open stores, {workers_killed} of worker processes, {pauses} freezes, {turned_away} second engines refused, {stores} stores"
     );
     let Tally { acknowledgements, repeated, unknown, bodies, looked, .. } = tally;
     println!(

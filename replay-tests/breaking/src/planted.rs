@@ -106,7 +106,7 @@ fn by_kills(name: &str, seed: u64, folder: &Path) -> Result<(Broken, String), Er
     let mut kills = 0;
     for seed in seed.. {
         // Short storms: what shows only at the end of one has its chance as often.
-        let one = Storm { kills: 20, seed, folder: folder.to_owned(), planted: Some(name.to_owned()) };
+        let one = Storm { kills: 20, seed, folder: folder.to_owned(), planted: Some(name.to_owned()), workers: 0 };
         let mut tally = Tally::default();
         match storm(&one, &mut tally, &mut |_| {}) {
             Err(Error::Broken(broken)) => {

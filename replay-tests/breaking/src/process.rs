@@ -25,6 +25,8 @@ pub struct Launch {
     pub store: PathBuf,
     /// Further arguments of the victim.
     pub args: Vec<String>,
+    /// How many worker processes run its bodies. 0: it does so itself.
+    pub workers: u32,
     /// The fault that is planted in it.
     pub planted: Option<String>,
     /// Where its panics go.
@@ -59,6 +61,7 @@ impl Launch {
             under: Vec::new(),
             store: store.to_owned(),
             args: Vec::new(),
+            workers: 0,
             planted: None,
             errors: errors.to_owned(),
         })
@@ -81,6 +84,9 @@ impl Launch {
         let errors = OpenOptions::new().create(true).append(true).open(&self.errors);
         let mut command = Command::new(&first);
         command.args(words).arg(role).arg(&self.store).args(&self.args);
+        if self.workers > 0 {
+            command.arg(format!("--workers={}", self.workers));
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(errors.map_err(Error::io("opening the file for panics"))?);
         command.env_remove(VARIABLE);
@@ -114,6 +120,11 @@ impl Launch {
 const VARIABLE: &str = "ANTIPHON_PLANTED";
 
 impl<W> Victim<W> {
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its next line, at most until `until`.
     pub fn next(&mut self, until: Instant) -> Result<Heard<W>, Error> {
         match self.said.recv_timeout(until.saturating_duration_since(Instant::now())) {

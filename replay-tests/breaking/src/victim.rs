@@ -2,7 +2,7 @@
 
 use crate::flows::{self, Outside};
 use crate::words::{Answer, Ask, End, FromVictim, LegName, Moment, ToVictim};
-use crate::{Error, Shape};
+use crate::{Error, Shape, workers};
 use antiphon::{Antiphon, Config, Durability, encode};
 use antiphon_conversation::result_digest;
 use antiphon_engine::{IdReuse, RunOutcome, StartRequest, Target};
@@ -34,6 +34,9 @@ pub struct Settings {
     /// How long to wait for another engine to leave.
     #[arg(long, default_value_t = 0)]
     pub lock_ms: u64,
+    /// Run bodies in so many processes of their own.
+    #[arg(long, default_value_t = 0)]
+    pub workers: u32,
 }
 
 /// Bodies that wait for the ledger.
@@ -49,8 +52,18 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         let durability = if settings.process_durability { Durability::Process } else { Durability::Full };
         let mut config = Config { archive_every_ms: settings.archive_ms, ..Config::default() };
         config.anchor_every_ms = settings.anchor_ms;
-        let builder = flows::register(Antiphon::open(&settings.folder)).durability(durability).config(config);
-        builder.wait_for_lock(Duration::from_millis(settings.lock_ms)).state(Outside(ledger(&calls))).start()
+        let builder = Antiphon::open(&settings.folder).durability(durability).config(config);
+        let outside = workers::over_the_victim().unwrap_or_else(|| ledger(&calls));
+        let builder = match settings.workers {
+            0 => flows::register(builder),
+            processes => {
+                if !Antiphon::is_worker_process() {
+                    workers::relay(&settings.folder, Arc::clone(&outside), tokio.handle().clone())?;
+                }
+                workers::register(builder, &settings.folder, processes)
+            }
+        };
+        builder.wait_for_lock(Duration::from_millis(settings.lock_ms)).state(Outside(outside)).start()
     };
     let app = match app {
         Ok(app) => app,
