@@ -1,6 +1,6 @@
 use crate::phase::{IllegalEvent, Phase};
 use antiphon_history::{
-    ConversationEvent, ConversationOutcome, ExitReason, Name, Payload, Response, Timestamp, TokenHash,
+    ActivityOutcome, ConversationEvent, ConversationOutcome, ExitReason, Name, Payload, Response, Timestamp, TokenHash,
 };
 use std::fmt;
 
@@ -19,6 +19,7 @@ pub struct Conversation {
     details: Option<Payload>,
     no_worker: Option<String>,
     response: Option<Response>,
+    held: Option<Box<ActivityOutcome>>,
     outcome: Option<ConversationOutcome>,
 }
 
@@ -59,6 +60,8 @@ pub enum ActivityState {
     Scheduled,
     /// A worker has it, or had it when we last knew.
     Started,
+    /// It waits as a dead letter for somebody who retries or discards it.
+    Held,
     /// It ended with this outcome.
     Ended(ConversationOutcome),
 }
@@ -68,6 +71,7 @@ impl fmt::Display for ActivityState {
         match self {
             ActivityState::Scheduled => f.write_str("scheduled"),
             ActivityState::Started => f.write_str("started"),
+            ActivityState::Held => f.write_str("held"),
             ActivityState::Ended(outcome) => outcome.fmt(f),
         }
     }
@@ -132,6 +136,7 @@ impl Conversation {
                 self.last_exit = Some(reason.clone());
             }
             ConversationEvent::NoWorker { reason } => self.no_worker = Some(reason.clone()),
+            ConversationEvent::Held { outcome } => self.held = Some(outcome.clone()),
             ConversationEvent::Closed { outcome } => self.outcome = Some(*outcome),
         }
         Ok(())
@@ -145,6 +150,8 @@ impl Conversation {
                 | ExitReason::WorkerDied { .. }
                 | ExitReason::Panicked { .. }
                 | ExitReason::LeaseExpired
+                | ExitReason::Forced
+                | ExitReason::Redriven
         );
         if at_fault && !self.excluded.contains(&worker) {
             self.excluded.push(worker);
@@ -231,11 +238,27 @@ impl Conversation {
         self.no_worker.as_deref()
     }
 
+    /// What the worker answered, if it did.
+    pub fn response(&self) -> Option<&Response> {
+        self.response.as_ref()
+    }
+
+    /// How the conversation ended, if it has.
+    pub fn outcome(&self) -> Option<ConversationOutcome> {
+        self.outcome
+    }
+
+    /// What the workflow gets if the call is discarded. `Some` once it was held, also when it is closed since.
+    pub fn held(&self) -> Option<&ActivityOutcome> {
+        self.held.as_deref()
+    }
+
     /// The activity as people see it.
     pub fn state(&self) -> ActivityState {
         match (self.phase, self.outcome) {
             (_, Some(outcome)) => ActivityState::Ended(outcome),
             (Phase::New | Phase::Queued, None) => ActivityState::Scheduled,
+            (Phase::Held, None) => ActivityState::Held,
             _ => match &self.response {
                 Some(Response::Completed { .. }) => ActivityState::Ended(ConversationOutcome::Completed),
                 Some(Response::Failed { .. }) => ActivityState::Ended(ConversationOutcome::Failed),

@@ -36,7 +36,8 @@ impl Deadlines {
                 next = Some((at, deadline));
             }
         };
-        if conversation.phase() == Phase::Closed {
+        // Held is a wait for a person, and has no end but theirs.
+        if matches!(conversation.phase(), Phase::Held | Phase::Closed) {
             return Deadlines { next: None };
         }
         if let Some(ms) = options.schedule_to_close_ms {
@@ -70,7 +71,7 @@ impl Deadlines {
                     }
                 }
             }
-            Phase::New | Phase::Answered | Phase::Closed => {}
+            Phase::New | Phase::Answered | Phase::Held | Phase::Closed => {}
         }
         Deadlines { next }
     }

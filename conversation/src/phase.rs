@@ -15,6 +15,8 @@ pub enum Phase {
     InDoubt,
     /// The worker has answered.
     Answered,
+    /// Its attempts or losses are used up; it waits for somebody who retries or discards it.
+    Held,
     /// Over.
     Closed,
 }
@@ -27,6 +29,7 @@ impl fmt::Display for Phase {
             Phase::Selected => "selected",
             Phase::InDoubt => "in doubt",
             Phase::Answered => "answered",
+            Phase::Held => "held",
             Phase::Closed => "closed",
         })
     }
@@ -70,6 +73,10 @@ impl Phase {
             (Phase::InDoubt, E::Exited { leg: ended, .. }) if *ended == leg => Phase::Queued,
 
             (Phase::Answered, E::Closed { outcome: O::Completed | O::Failed }) => Phase::Closed,
+
+            // Only what is bad news may be held: a result belongs to the workflow.
+            (Phase::Answered | Phase::Queued, E::Held { outcome }) if outcome.may_be_held() => Phase::Held,
+            (Phase::Held, E::Closed { outcome: O::Failed | O::TimedOut | O::Lost | O::Cancelled }) => Phase::Closed,
 
             _ => return Err(IllegalEvent { phase: self, leg, event: event.name() }),
         };

@@ -1,6 +1,6 @@
 //! What follows an attempt that failed: another, after how long, or none.
 
-use antiphon_history::{RetryPolicy, planted};
+use antiphon_history::{RetryPolicy, TimeoutKind, planted};
 
 /// The wait after attempt number `attempt` failed, or `None` if it was the last that the policy allows.
 ///
@@ -8,6 +8,12 @@ use antiphon_history::{RetryPolicy, planted};
 pub fn delay_after(policy: &RetryPolicy, attempt: u32) -> Option<u64> {
     let most = policy.max_attempts + u32::from(planted!("one-attempt-too-many"));
     (attempt < most).then(|| backoff_ms(policy, attempt))
+}
+
+/// Whether another attempt may help after a timeout. Only a leg that ran too long is worth one: no wait would bring a
+/// worker or more time.
+pub fn is_worth_it(kind: TimeoutKind) -> bool {
+    matches!(kind, TimeoutKind::StartToClose | TimeoutKind::Heartbeat)
 }
 
 /// The wait after the `count`-th failure or loss (from 1) under `policy`, without regard to its number of attempts.

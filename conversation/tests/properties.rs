@@ -3,7 +3,8 @@
 
 use antiphon_conversation::{ActivityState, Conversation, Phase, Token, TokenMint};
 use antiphon_history::{
-    ConversationEvent, ConversationKey, ConversationOutcome, Digest, ExitReason, Ordinal, Response, RunKey, Timestamp,
+    ActivityOutcome, ConversationEvent, ConversationKey, ConversationOutcome, Digest, ExitReason, Ordinal, Response,
+    RunKey, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -31,6 +32,9 @@ fn any_event() -> impl Strategy<Value = ConversationEvent> {
             visible_at: None
         }),
         Just(ConversationEvent::NoWorker { reason: "none".into() }),
+        Just(ConversationEvent::Held {
+            outcome: Box::new(ActivityOutcome::Lost { losses: 1, reason: "the worker left".into() })
+        }),
         prop_oneof![
             Just(ConversationOutcome::Completed),
             Just(ConversationOutcome::TimedOut),

@@ -7,7 +7,8 @@
 
 use antiphon_conversation::{Conversation, Deadlines, Token};
 use antiphon_history::{
-    ActivityOptions, ConversationEvent, ConversationOutcome, ExitReason, Response, TimeoutKind, Timestamp,
+    ActivityOptions, ActivityOutcome, ConversationEvent, ConversationOutcome, ExitReason, Response, TimeoutKind,
+    Timestamp,
 };
 use std::path::Path;
 
@@ -45,12 +46,23 @@ fn event(words: &[&str], at: Timestamp) -> ConversationEvent {
                 "engine-restart" => ExitReason::EngineRestart,
                 "lease-expired" => ExitReason::LeaseExpired,
                 "released" => ExitReason::Released,
+                "forced" => ExitReason::Forced,
+                "redriven" => ExitReason::Redriven,
                 other => panic!("no exit reason {other:?}"),
             };
             let visible_at = words.get(3).map(|ms| at.plus_ms(ms.parse().unwrap()));
             ConversationEvent::Exited { leg: leg(), reason, details: None, visible_at }
         }
         "no-worker" => ConversationEvent::NoWorker { reason: "nobody subscribes".into() },
+        "held" => {
+            let outcome = match words[1] {
+                "completed" => ActivityOutcome::Completed { result: vec![] },
+                "lost" => ActivityOutcome::Lost { losses: 1, reason: "the worker left".into() },
+                "timed-out" => ActivityOutcome::TimedOut { kind: TimeoutKind::StartToClose, attempts: 1 },
+                other => panic!("no outcome to hold {other:?}"),
+            };
+            ConversationEvent::Held { outcome: Box::new(outcome) }
+        }
         "closed" => {
             let outcome = match words[1] {
                 "completed" => ConversationOutcome::Completed,

@@ -152,7 +152,7 @@ impl Partition {
                             return stuck("is not in line for a worker");
                         }
                     }
-                    Phase::Queued => {}
+                    Phase::Queued | Phase::Held => {}
                     Phase::InDoubt => {
                         let key = ConversationKey { run, ordinal, attempt: activity.attempt };
                         let held = |leg: &Leg| self.core.dispatch.holds(&leg.worker, key, leg.number);

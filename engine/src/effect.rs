@@ -1,3 +1,4 @@
+use crate::repair::{RepairError, RepairReply};
 use antiphon_conversation::Request;
 use antiphon_history::{BlockedReason, ConversationKey, Failure, IdError, Name, Payload, RunId};
 
@@ -59,6 +60,8 @@ pub enum Reply {
         /// Why.
         reason: Box<BlockedReason>,
     },
+    /// What an operator asked of [`crate::Input::Repair`].
+    Repair(Box<RepairReply>),
     /// The request changed nothing.
     Refused(RequestError),
 }
@@ -153,6 +156,9 @@ pub enum RequestError {
         /// The run that was meant.
         expected: RunId,
     },
+    /// A repair that cannot be made.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     /// A0026. The runs with open activities hold as much as they may. Starts are taken again when some have ended.
     #[error("{runs} runs are under way, which is as much as is kept in memory: try again after a pause [A0026]")]
     Overloaded {

@@ -1,5 +1,6 @@
 use crate::dispatch::WorkerSpec;
 use crate::effect::ReplyTo;
+use crate::repair::RepairRequest;
 use antiphon_conversation::{Answer, Token};
 use antiphon_history::{ConversationKey, Payload, RunId, WorkflowKey};
 
@@ -40,6 +41,8 @@ pub enum Input {
         /// Who wants to know.
         reply: ReplyTo,
     },
+    /// An operator looks after what is stuck. Answered when what was done is durable.
+    Repair(Box<RepairRequest>, ReplyTo),
     /// Somebody no longer waits for an answer.
     Forget(ReplyTo),
     /// A worker can take requests from now on. If one of its name is there already, that one is gone and its legs are lost.

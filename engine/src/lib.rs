@@ -29,6 +29,7 @@ mod ordinals;
 mod partition;
 mod program;
 mod recorded;
+mod repair;
 mod replay;
 pub mod router;
 mod routine;
@@ -45,6 +46,9 @@ pub use effect::{Effect, Reply, ReplyTo, RequestError, RunOutcome};
 pub use input::{IdReuse, Input, StartRequest, Target};
 pub use partition::{LoadError, Origin, Partition, Stats};
 pub use program::{Ending, Program, ProgramError, Programs, RunFuture};
+pub use repair::{
+    By, FINDINGS_MAX, Finding, RepairError, RepairReply, RepairRequest, Report, Rule, RuleStats, Thresholds, Which,
+};
 pub use replay::{Replayed, replay, replay_prefix};
 pub use routine::{Calendar, CalendarError, NoCalendar};
 pub use waits::{ActivityWait, CancelWait, SideEffectWait, SignalWait, TimerWait};

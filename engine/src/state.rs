@@ -44,6 +44,8 @@ pub(crate) struct Activity {
     pub(crate) call: Arc<ActivityCall>,
     pub(crate) scheduled_at: Timestamp,
     pub(crate) attempt: u32,
+    /// Attempts made before somebody retried it last: they do not count against the policy.
+    pub(crate) attempts_forgiven: u32,
     pub(crate) conversation: Conversation,
     /// The workflow no longer waits for it.
     pub(crate) withdrawn: bool,
@@ -62,8 +64,12 @@ impl Activity {
         once || self.conversation.losses() + 1 > most
     }
 
-    /// Whether the loss of the leg under way may give an outcome at once. A leg under a lease is not lost with the engine.
+    /// Whether taking it up may give an outcome at once: by the loss of the leg under way, or because it has one already.
+    /// A leg under a lease is not lost with the engine.
     pub(crate) fn may_end_now(&self) -> bool {
+        if matches!(self.conversation.phase(), Phase::New | Phase::Answered | Phase::Closed) {
+            return true;
+        }
         let held_here = |leg: &Leg| leg.lease_ms.is_none();
         self.conversation.leg().is_some_and(held_here) && (self.is_over_if_lost() || self.call.options.fail_fast)
     }
@@ -159,6 +165,7 @@ impl RunState {
                     call: Arc::clone(call),
                     scheduled_at: at,
                     attempt: 0,
+                    attempts_forgiven: 0,
                     conversation: Conversation::default(),
                     withdrawn: false,
                     progress_recorded_at: Timestamp(i64::MIN),
@@ -221,6 +228,11 @@ impl RunState {
         let name = event.name();
         let activity = self.activities.get_mut(ordinal).ok_or(StateError::NoActivity { event: name, ordinal })?;
         if attempt == activity.attempt + 1 && matches!(event, ConversationEvent::Scheduled { .. }) {
+            if activity.conversation.held().is_some() {
+                // Somebody retried it: fresh budgets, for time as well.
+                activity.attempts_forgiven = activity.attempt;
+                activity.scheduled_at = at;
+            }
             activity.attempt = attempt;
             activity.conversation = activity.conversation.next_attempt();
         } else if attempt != activity.attempt {
@@ -231,7 +243,8 @@ impl RunState {
             attempt,
             source,
         })?;
-        if activity.withdrawn && matches!(event, ConversationEvent::Closed { .. }) {
+        let unwanted = activity.withdrawn || self.status.is_closed();
+        if unwanted && matches!(event, ConversationEvent::Closed { .. }) {
             self.remove(ordinal);
         }
         Ok(())
@@ -243,8 +256,11 @@ impl RunState {
         Some(activity)
     }
 
-    /// Whether the run waits for nothing that the engine itself holds: it may be let go of.
+    /// Whether the run waits for nothing that the engine itself holds: it may be let go of. What is held as a dead letter
+    /// waits for a person.
     pub(crate) fn is_parked(&self) -> bool {
-        self.status == RunStatus::Running && self.activities.is_empty()
+        self.status == RunStatus::Running
+            && (self.activities.is_empty()
+                || self.activities.iter().all(|(_, activity)| activity.conversation.phase() == Phase::Held))
     }
 }

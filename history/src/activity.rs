@@ -1,6 +1,6 @@
 //! One activity: what was asked, under which rules, and how it ended.
 
-use crate::{Name, Payload, RouteRequest, TimeoutKind};
+use crate::{ConversationOutcome, Name, Payload, RouteRequest, TimeoutKind};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -67,6 +67,10 @@ pub struct ActivityOptions {
     /// End as `NoWorker` at once where no worker could ever take it, instead of waiting. Default: false.
     #[serde(rename = "ff", skip_serializing_if = "is_false")]
     pub fail_fast: bool,
+    /// When its attempts or losses are used up it waits, as a dead letter, until somebody retries or discards it, instead
+    /// of ending. Meanwhile none of its deadlines runs. Default: false.
+    #[serde(rename = "ho", skip_serializing_if = "is_false")]
+    pub hold: bool,
     /// Labels that a worker must have. Default: none.
     #[serde(rename = "nd", skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
@@ -113,6 +117,7 @@ impl Default for ActivityOptions {
             max_losses: DEFAULT_MAX_LOSSES,
             at_most_once: false,
             fail_fast: false,
+            hold: false,
             needs: Vec::new(),
             route: None,
             summary: String::new(),
@@ -236,6 +241,43 @@ pub enum ActivityOutcome {
         #[serde(rename = "w")]
         reason: String,
     },
+}
+
+impl ActivityOutcome {
+    /// What the conversation of the last attempt ends as.
+    pub fn closes_as(&self) -> ConversationOutcome {
+        match self {
+            ActivityOutcome::Completed { .. } => ConversationOutcome::Completed,
+            ActivityOutcome::Failed { .. } => ConversationOutcome::Failed,
+            ActivityOutcome::TimedOut { .. } => ConversationOutcome::TimedOut,
+            ActivityOutcome::Cancelled => ConversationOutcome::Cancelled,
+            ActivityOutcome::NoWorker { .. } => ConversationOutcome::NoWorker,
+            ActivityOutcome::Lost { .. } => ConversationOutcome::Lost,
+        }
+    }
+
+    /// Whether a call that ends so may be held as a dead letter: its attempts or losses are used up.
+    pub fn may_be_held(&self) -> bool {
+        matches!(self, ActivityOutcome::Failed { .. } | ActivityOutcome::TimedOut { .. } | ActivityOutcome::Lost { .. })
+    }
+
+    /// Every payload in the outcome.
+    pub fn payloads(&self) -> &[Payload] {
+        match self {
+            ActivityOutcome::Completed { result } => result,
+            ActivityOutcome::Failed { failure, .. } => failure.details.as_slice(),
+            _ => &[],
+        }
+    }
+
+    /// Every payload in the outcome, for replacing them in place.
+    pub fn payloads_mut(&mut self) -> &mut [Payload] {
+        match self {
+            ActivityOutcome::Completed { result } => result,
+            ActivityOutcome::Failed { failure, .. } => failure.details.as_mut_slice(),
+            _ => &mut [],
+        }
+    }
 }
 
 /// An error as it is written down.

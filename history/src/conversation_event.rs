@@ -1,4 +1,4 @@
-use crate::{Digest, Name, Payload, RouteReason, Timestamp, TokenHash};
+use crate::{ActivityOutcome, Digest, Name, Payload, RouteReason, Timestamp, TokenHash};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -98,6 +98,14 @@ pub enum ConversationEvent {
         #[serde(rename = "w")]
         reason: String,
     },
+    /// The attempts or losses are used up, and the call is to be held then: it waits as a dead letter for somebody who
+    /// retries it (the conversation is closed and the next one opened) or discards it (the workflow gets the outcome).
+    #[serde(rename = "he")]
+    Held {
+        /// What the workflow gets if it is discarded. Never a result.
+        #[serde(rename = "x")]
+        outcome: Box<ActivityOutcome>,
+    },
     /// The conversation is over.
     #[serde(rename = "cl")]
     Closed {
@@ -119,6 +127,7 @@ impl ConversationEvent {
             ConversationEvent::Received { .. } => "Received",
             ConversationEvent::Exited { .. } => "Exited",
             ConversationEvent::NoWorker { .. } => "NoWorker",
+            ConversationEvent::Held { .. } => "Held",
             ConversationEvent::Closed { .. } => "Closed",
         }
     }
@@ -128,6 +137,7 @@ impl ConversationEvent {
         match self {
             ConversationEvent::Heartbeat { details, .. } => std::slice::from_mut(details),
             ConversationEvent::Exited { details, .. } => details.as_mut_slice(),
+            ConversationEvent::Held { outcome } => outcome.payloads_mut(),
             _ => &mut [],
         }
     }
@@ -137,6 +147,7 @@ impl ConversationEvent {
         match self {
             ConversationEvent::Heartbeat { details, .. } => std::slice::from_ref(details),
             ConversationEvent::Exited { details, .. } => details.as_slice(),
+            ConversationEvent::Held { outcome } => outcome.payloads(),
             _ => &[],
         }
     }
@@ -308,6 +319,12 @@ pub enum ExitReason {
     /// The worker gave the leg back before it had begun or ended it.
     #[serde(rename = "rl")]
     Released,
+    /// A repair ended it: its worker was gone for longer than anybody wanted to wait.
+    #[serde(rename = "fo")]
+    Forced,
+    /// A repair ended it: nothing was heard of it for too long, although its worker is there.
+    #[serde(rename = "rd")]
+    Redriven,
 }
 
 impl ExitReason {
@@ -319,7 +336,9 @@ impl ExitReason {
             | ExitReason::WorkerDied { .. }
             | ExitReason::Panicked { .. }
             | ExitReason::EngineRestart
-            | ExitReason::LeaseExpired => true,
+            | ExitReason::LeaseExpired
+            | ExitReason::Forced
+            | ExitReason::Redriven => true,
             ExitReason::TimedOut { .. } | ExitReason::Cancelled | ExitReason::Released => false,
         }
     }
@@ -336,6 +355,8 @@ impl fmt::Display for ExitReason {
             ExitReason::EngineRestart => f.write_str("the engine restarted"),
             ExitReason::LeaseExpired => f.write_str("the lease ended"),
             ExitReason::Released => f.write_str("given back"),
+            ExitReason::Forced => f.write_str("the worker was gone for too long"),
+            ExitReason::Redriven => f.write_str("nothing was heard of it for too long"),
         }
     }
 }

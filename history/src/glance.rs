@@ -202,6 +202,7 @@ fn conversation_mark(event: &[u8]) -> Result<Mark, DecodeError> {
         Some(b"re") => Mark::Passed("Received"),
         Some(b"ex") => Mark::Passed("Exited"),
         Some(b"nw") => Mark::Passed("NoWorker"),
+        Some(b"he") => Mark::Passed("Held"),
         _ => Mark::of_conversation(&codec::decode::<ConversationEvent>(event)?),
     })
 }

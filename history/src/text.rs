@@ -85,6 +85,9 @@ impl fmt::Display for ActivityOptions {
         if self.fail_fast {
             f.write_str(" fail_fast")?;
         }
+        if self.hold {
+            f.write_str(" hold")?;
+        }
         if !self.needs.is_empty() {
             write!(f, " needs={}", self.needs.join("+"))?;
         }
@@ -215,6 +218,7 @@ impl fmt::Display for ConversationEvent {
                 visible_at.map_or(Ok(()), |at| write!(f, " visible_at={}", at.0))
             }
             ConversationEvent::NoWorker { reason } => write!(f, " {reason}"),
+            ConversationEvent::Held { outcome } => write!(f, " {outcome}"),
             ConversationEvent::Closed { outcome } => write!(f, " {outcome}"),
         }
     }

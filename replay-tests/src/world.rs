@@ -5,8 +5,8 @@
 
 use antiphon_conversation::{Answer, Request};
 use antiphon_engine::{
-    Batch, Config, Context, Effect, Ending, IdReuse, Input, Origin, Partition, Program, Programs, Reply, ReplyTo,
-    RunFuture, StartRequest, Target, WorkerSpec,
+    Batch, Config, Context, Effect, Ending, IdReuse, Input, Origin, Partition, Program, Programs, RepairReply,
+    RepairRequest, Reply, ReplyTo, RequestError, RunFuture, StartRequest, Target, WorkerSpec,
 };
 use antiphon_history::{
     ActivityCall, ActivityOptions, Bytes, CatalogueRow, Digest, EntityName, Events, Failure, HistoryFile, Payload,
@@ -234,6 +234,17 @@ impl World {
         self.replies.remove(&to.0).expect("a cancel is always answered")
     }
 
+    /// What an operator asks for, and is told.
+    pub fn repair(&mut self, request: RepairRequest) -> Result<RepairReply, RequestError> {
+        let to = self.reply_to();
+        self.step(Input::Repair(Box::new(request), to));
+        match self.replies.remove(&to.0).expect("an operator is always answered") {
+            Reply::Repair(reply) => Ok(*reply),
+            Reply::Refused(error) => Err(error),
+            other => panic!("an operator was told {other:?}"),
+        }
+    }
+
     /// The reply to a wait, if the run has ended.
     pub fn ended(&mut self, id: &str) -> Option<Reply> {
         let to = self.reply_to();
@@ -380,7 +391,8 @@ pub fn names(text: &str) -> Vec<String> {
     text.lines().map(|line| line.split(' ').nth(2).expect("every line names its event").to_owned()).collect()
 }
 
-fn target(id: &str) -> Target {
+/// The newest run of a workflow id.
+pub fn target(id: &str) -> Target {
     Target { workflow: WorkflowKey::new(id).expect("tests use usable ids"), run: None }
 }
 

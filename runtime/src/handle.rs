@@ -1,7 +1,9 @@
 use crate::inbox::{Inbox, Message, Rejected};
 use crate::shell::Ending;
 use crate::{Clock, Config, Error, StoreSource};
-use antiphon_engine::{Reply, RequestError, RunOutcome, StartRequest, Stats, Target, WorkerView};
+use antiphon_engine::{
+    RepairReply, RepairRequest, Reply, RequestError, RunOutcome, StartRequest, Stats, Target, WorkerView,
+};
 use antiphon_history::{Payload, RunId};
 use antiphon_recorder::Reader;
 use std::sync::Arc;
@@ -88,6 +90,16 @@ impl Handle {
     /// Errors: [`Error::Blocked`] with the report, if this program's code cannot take the run further.
     pub async fn wait(&self, target: Target) -> Result<(RunId, RunOutcome), Error> {
         ended(self.ask(|reply| Message::Wait { target, reply }).await?)
+    }
+
+    /// Looks after what is stuck. What was done is durable on return.
+    ///
+    /// Errors: [`Error::Refused`] if there is nothing of the kind, or not any more; nothing was written then.
+    pub async fn repair(&self, request: RepairRequest) -> Result<RepairReply, Error> {
+        match self.ask(|reply| Message::Repair(Box::new(request), reply)).await? {
+            Reply::Repair(reply) => Ok(*reply),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// Counters, gauges and workers now.

@@ -303,6 +303,12 @@ impl<'a> Session<'a> {
                 self.bring_in(&target.workflow)?;
                 Input::Wait { target, reply: self.caller(reply) }
             }
+            Message::Repair(request, reply) => {
+                if let Some(target) = request.target() {
+                    self.bring_in(&target.workflow)?;
+                }
+                Input::Repair(request, self.caller(reply))
+            }
             Message::Answered { conversation, leg, token, answer } => {
                 Input::Answered { conversation, leg, token, answer }
             }

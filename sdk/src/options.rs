@@ -80,6 +80,10 @@ impl CallOptions {
         self.options.fail_fast = true;
     }
 
+    pub(crate) fn hold(&mut self) {
+        self.options.hold = true;
+    }
+
     pub(crate) fn needs(&mut self, label: impl Into<String>) {
         let label = label.into();
         self.name("label", &label);
@@ -233,6 +237,15 @@ macro_rules! call_builder {
             self
         }
 
+        /// Holds the call as a dead letter when its attempts or losses are used up, until somebody retries it (with fresh
+        /// attempts, losses and time) or discards it (the workflow then gets the error). Until then it waits without any
+        /// deadline. An error that is fatal by its own word is no matter of attempts and ends the call at once. Default:
+        /// the workflow gets the error at once.
+        pub fn hold(mut self) -> Self {
+            self.options_mut().hold();
+            self
+        }
+
         /// Asks for a worker with this label, besides all labels asked for before. 1 to 255 bytes. Default: none.
         pub fn needs(mut self, label: impl ::std::convert::Into<::std::string::String>) -> Self {
             self.options_mut().needs(label);
@@ -312,6 +325,7 @@ mod tests {
         options.backoff_factor(108);
         options.max_losses(9);
         options.fail_fast();
+        options.hold();
         options.needs("pci");
         options.needs("eu");
         options.needs("pci");
@@ -331,6 +345,7 @@ mod tests {
             max_losses: 9,
             at_most_once: false,
             fail_fast: true,
+            hold: true,
             needs: vec!["pci".to_owned(), "eu".to_owned()],
             route: None,
             summary: "card of order 7".to_owned(),

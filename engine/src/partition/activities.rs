@@ -242,7 +242,12 @@ impl Core {
         if retryable && self.retry(run, ordinal, ConversationOutcome::Failed) {
             return;
         }
-        self.close(run, ordinal, ConversationOutcome::Failed, ActivityOutcome::Failed { failure, attempts });
+        let outcome = ActivityOutcome::Failed { failure, attempts };
+        if retryable {
+            self.used_up(run, ordinal, outcome);
+        } else {
+            self.close(run, ordinal, ConversationOutcome::Failed, outcome);
+        }
     }
 
     /// Closes the conversation of a failed attempt and opens the next one, if the policy allows, the body may run twice
@@ -253,7 +258,8 @@ impl Core {
         if options.at_most_once {
             return false;
         }
-        let Some(wait_ms) = retry::delay_after(&options.retry, activity.attempt) else { return false };
+        let attempt = activity.attempt - activity.attempts_forgiven;
+        let Some(wait_ms) = retry::delay_after(&options.retry, attempt) else { return false };
         let visible_at = self.now.plus_ms(wait_ms);
         let too_late = options.schedule_to_close_ms.is_some_and(|ms| activity.scheduled_at.plus_ms(ms) <= visible_at);
         // A retry that could only meet the overall deadline would hide the real error behind a timeout.
@@ -269,12 +275,89 @@ impl Core {
         self.stop_leg(run, ordinal, ExitReason::TimedOut { kind });
         let Some(activity) = run.state.activities.get(ordinal) else { return };
         let attempts = activity.attempt;
-        // Only a leg that ran too long is worth another attempt: no wait would bring a worker or more time.
-        let again = matches!(kind, TimeoutKind::StartToClose | TimeoutKind::Heartbeat);
+        let again = retry::is_worth_it(kind);
         if again && self.retry(run, ordinal, ConversationOutcome::TimedOut) {
             return;
         }
-        self.close(run, ordinal, ConversationOutcome::TimedOut, ActivityOutcome::TimedOut { kind, attempts });
+        let outcome = ActivityOutcome::TimedOut { kind, attempts };
+        if again {
+            self.used_up(run, ordinal, outcome);
+        } else {
+            self.close(run, ordinal, ConversationOutcome::TimedOut, outcome);
+        }
+    }
+
+    /// Ends the leg under way on behalf of a repair: its worker is told to stop if it is there, and has its place back.
+    pub(super) fn end_leg(&mut self, run: &mut Run, ordinal: Ordinal, reason: ExitReason) {
+        let Some(conversation) = run.state.conversation_key(ordinal) else { return };
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
+        let Some(leg) = activity.conversation.leg() else { return };
+        let (number, worker) = (leg.number, leg.worker.clone());
+        if activity.conversation.phase() == Phase::InDoubt && self.dispatch.is_connected(&worker) {
+            self.converse(run, ordinal, ConversationEvent::CancelSent { leg: number });
+            self.effects.push(Effect::CancelLeg { worker, conversation, leg: number });
+        }
+        // A leg whose lease has ended may be in line already.
+        self.dispatch.remove(conversation.run, ordinal);
+        // At once, not when the worker says so: what made the leg silent may have swallowed that word as well, and the
+        // place would be lost with it.
+        self.dispatch.release(conversation, number);
+        self.lost(run, ordinal, reason);
+    }
+
+    /// The last attempt of an activity is over and the workflow was not told. Tells it what is on record; a result is
+    /// not, and then the body runs again, if it may.
+    pub(super) fn apply_late(&mut self, run: &mut Run, ordinal: Ordinal) {
+        self.close_answered(run, ordinal);
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
+        let (conversation, options) = (&activity.conversation, &activity.call.options);
+        let attempt = activity.attempt - activity.attempts_forgiven;
+        let attempts = activity.attempt;
+        let (again, outcome) = match (conversation.outcome(), conversation.response()) {
+            (Some(ConversationOutcome::Failed), Some(Response::Failed { message, retryable })) => {
+                let failure = Failure { message: message.clone(), kind: String::new(), details: None };
+                (*retryable, ActivityOutcome::Failed { failure, attempts })
+            }
+            (Some(ConversationOutcome::TimedOut), _) => match conversation.last_exit() {
+                Some(ExitReason::TimedOut { kind }) => {
+                    (retry::is_worth_it(*kind), ActivityOutcome::TimedOut { kind: *kind, attempts })
+                }
+                _ => (false, ActivityOutcome::TimedOut { kind: TimeoutKind::ScheduleToStart, attempts }),
+            },
+            (Some(ConversationOutcome::Cancelled), _) => (false, ActivityOutcome::Cancelled),
+            (Some(ConversationOutcome::NoWorker), _) => {
+                let reason = conversation.no_worker().unwrap_or_default().to_owned();
+                (false, ActivityOutcome::NoWorker { reason })
+            }
+            (closed, _) => {
+                let completed = closed == Some(ConversationOutcome::Completed);
+                let reason = match conversation.last_exit() {
+                    _ if completed => "it completed, and its result is not on record".to_owned(),
+                    Some(exit) => exit.to_string(),
+                    None => "its end is not on record".to_owned(),
+                };
+                (completed, ActivityOutcome::Lost { losses: conversation.losses(), reason })
+            }
+        };
+        let completed = conversation.outcome() == Some(ConversationOutcome::Completed);
+        let allowed = completed || retry::delay_after(&options.retry, attempt).is_some();
+        if again && allowed && !options.at_most_once {
+            self.open(run, ordinal, None);
+            self.note_nobody(run, ordinal);
+        } else {
+            self.arrive(run, RunEvent::ActivityResolved { ordinal, outcome });
+        }
+    }
+
+    /// Closes a conversation that has its answer and no end.
+    pub(super) fn close_answered(&mut self, run: &mut Run, ordinal: Ordinal) {
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
+        let outcome = match (activity.conversation.phase(), activity.conversation.response()) {
+            (Phase::Answered, Some(Response::Completed { .. })) => ConversationOutcome::Completed,
+            (Phase::Answered, Some(Response::Failed { .. })) => ConversationOutcome::Failed,
+            _ => return,
+        };
+        self.converse(run, ordinal, ConversationEvent::Closed { outcome });
     }
 
     /// A leg ended without a word of the activity. Another leg of the same conversation, while the budget lasts.
@@ -296,8 +379,7 @@ impl Core {
         let event = ConversationEvent::Exited { leg: leg.number, reason, details, visible_at };
         self.converse(run, ordinal, event);
         if over {
-            let outcome = ActivityOutcome::Lost { losses, reason: why };
-            self.close(run, ordinal, ConversationOutcome::Lost, outcome);
+            self.used_up(run, ordinal, ActivityOutcome::Lost { losses, reason: why });
         } else {
             self.line_up(run, ordinal);
             self.reindex(run, ordinal);
@@ -306,7 +388,13 @@ impl Core {
     }
 
     /// Closes the conversation and gives the activity's outcome to the workflow, in the same segment.
-    fn close(&mut self, run: &mut Run, ordinal: Ordinal, closed: ConversationOutcome, outcome: ActivityOutcome) {
+    pub(super) fn close(
+        &mut self,
+        run: &mut Run,
+        ordinal: Ordinal,
+        closed: ConversationOutcome,
+        outcome: ActivityOutcome,
+    ) {
         self.dispatch.remove(run.state.key, ordinal);
         self.unindex(run, ordinal);
         if planted!("resolved-before-closed") {

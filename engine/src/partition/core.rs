@@ -104,7 +104,7 @@ impl Core {
     }
 
     /// The workflow no longer waits for an activity: its conversation ends now, and a running leg is told to stop.
-    fn withdraw(&mut self, run: &mut Run, ordinal: Ordinal) {
+    pub(super) fn withdraw(&mut self, run: &mut Run, ordinal: Ordinal) {
         self.dispatch.remove(run.state.key, ordinal);
         self.unindex(run, ordinal);
         self.stop_leg(run, ordinal, ExitReason::Cancelled);
@@ -119,7 +119,9 @@ impl Core {
         let Some(leg) = activity.conversation.leg() else { return };
         let (number, worker, leased) = (leg.number, leg.worker.clone(), leg.lease_ms.is_some());
         let details = activity.conversation.details().cloned();
-        self.converse(run, ordinal, ConversationEvent::CancelSent { leg: number });
+        if activity.conversation.phase() == Phase::InDoubt {
+            self.converse(run, ordinal, ConversationEvent::CancelSent { leg: number });
+        }
         let event = ConversationEvent::Exited { leg: number, reason, details, visible_at: None };
         self.converse(run, ordinal, event);
         if leased {

@@ -1,5 +1,6 @@
 use super::{Core, Due, Partition};
 use crate::recorded::Recorded;
+use crate::repair::Thresholds;
 use crate::run::{Resumed, Run};
 use antiphon_conversation::Phase;
 use antiphon_history::{ExitReason, HistoryFile, HistoryFileError, Ordinal, RunKey, Timestamp, planted};
@@ -112,6 +113,12 @@ impl Core {
     /// Takes up an open activity of a run that was just loaded.
     fn take_up(&mut self, run: &mut Run, ordinal: Ordinal) {
         let Some(activity) = run.state.activities.get(ordinal) else { return };
+        // A record that ends in the middle of what always travels together is damaged or foreign. It is mended as the
+        // reconciler would: there is no other way to go on, and nothing to wait for.
+        if let Some(finding) = self.wrong(&run.state, ordinal, activity, Thresholds::NEVER) {
+            self.repairs[finding.rule as usize].repaired += 1;
+            return self.mend(run, finding.rule, ordinal);
+        }
         match activity.conversation.phase() {
             // Its worker lives elsewhere and may still be at it. It could not prolong its lease while nobody listened, so
             // the lease is counted anew.
@@ -123,8 +130,9 @@ impl Core {
                 self.line_up(run, ordinal);
                 self.reindex(run, ordinal);
             }
-            // New, Answered and Closed never end a segment: their follower is in the same one.
-            Phase::New | Phase::Answered | Phase::Closed => self.stats.anomalies += 1,
+            Phase::Held => {}
+            // Mended above; or of an ended run, which has no more use for it.
+            Phase::New | Phase::Answered | Phase::Closed => {}
         }
     }
 

@@ -7,14 +7,19 @@
 //! | `requests.rs` | start, signal, cancel, wait |
 //! | `activities.rs` | the way of an attempt: answers, deadlines, losses, retries, choice of worker |
 //! | `memory.rs` | bringing runs into memory and letting go of them |
+//! | `dead_letters.rs` | activities whose attempts or losses are used up: held, retried, discarded |
+//! | `reconcile.rs` | what is stuck, and its repair |
 
 mod activities;
 mod core;
+mod dead_letters;
 mod memory;
+mod reconcile;
 mod requests;
 
 use crate::dispatch::{Dispatch, WorkerView};
 use crate::entities::Entities;
+use crate::repair::{Rule, RuleStats};
 use crate::run::Run;
 use crate::{Batch, Config, Input, Programs, ReplyTo};
 use antiphon_conversation::TokenMint;
@@ -65,6 +70,7 @@ pub(crate) struct Core {
     /// The earliest timer of the runs that were let go of since somebody asked.
     left_due: Option<Timestamp>,
     pub(crate) stats: Stats,
+    repairs: [RuleStats; Rule::ALL.len()],
 }
 
 /// Whose deadline an entry of the index is.
@@ -150,6 +156,7 @@ impl Partition {
                 held_bytes: 0,
                 left_due: None,
                 stats: Stats::default(),
+                repairs: Default::default(),
             },
         }
     }
@@ -167,6 +174,7 @@ impl Partition {
             }
             Input::Cancel { target, reason, reply } => self.cancel(&target, reason, reply),
             Input::Wait { target, reply } => self.wait(&target, reply),
+            Input::Repair(request, reply) => self.repair_request(*request, reply),
             Input::Forget(reply) => self.core.forget(reply),
             Input::WorkerJoined(spec) => {
                 // A worker that joins under the name of one that is there has begun anew: what that one had is lost.

@@ -117,7 +117,7 @@ impl Partition {
         }
     }
 
-    fn target(&self, target: &Target) -> Result<RunKey, RequestError> {
+    pub(super) fn target(&self, target: &Target) -> Result<RunKey, RequestError> {
         let workflow_id = || target.workflow.to_string();
         let run = self.newest(&target.workflow).ok_or_else(|| RequestError::NotFound { workflow_id: workflow_id() })?;
         let found = run.state.started.run_id;

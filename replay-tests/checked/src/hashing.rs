@@ -85,7 +85,7 @@ fn hash_event<H: Hasher>(event: &ConversationEvent, now: Timestamp, to: &mut H) 
                 kind.hash(to);
             }
         }
-        E::NoWorker { .. } => {}
+        E::NoWorker { .. } | E::Held { .. } => {}
         E::Closed { outcome } => (*outcome as u8).hash(to),
     }
 }

@@ -68,7 +68,7 @@ impl Witness {
         }
         self.check(attempt == self.attempt && !self.closed, Broken::Outcome);
         match event {
-            E::Scheduled { .. } | E::NoWorker { .. } => {}
+            E::Scheduled { .. } | E::NoWorker { .. } | E::Held { .. } => {}
             E::WorkerSelected { leg, token, .. } => {
                 self.check(self.open.is_none(), Broken::TwoLegs);
                 self.check(*leg > self.last_leg, Broken::Revived);

@@ -39,6 +39,7 @@ impl Trace {
             Input::Archived { through } => (11, *through),
             Input::Tick => (12, 0),
             Input::WorkerDied { name, how } => (13, (name.len() + how.len()) as u64),
+            Input::Repair(_, to) => (14, to.0),
         };
         self.note(kind, number);
         self.note(0, now.0 as u64);
@@ -69,6 +70,7 @@ impl Trace {
                     Reply::Ended { .. } => 3,
                     Reply::Blocked { .. } => 4,
                     Reply::Refused(_) => 5,
+                    Reply::Repair(_) => 6,
                 };
                 self.note(32 + kind, to.0);
             }

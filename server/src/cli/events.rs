@@ -105,6 +105,7 @@ pub(super) fn conversation(event: &ConversationEvent) -> Json {
             ("visible_at", (*visible_at).into()),
         ],
         ConversationEvent::NoWorker { reason } => vec![("reason", reason.as_str().into())],
+        ConversationEvent::Held { outcome: held } => outcome(held),
         ConversationEvent::Closed { outcome } => vec![("outcome", outcome.to_string().into())],
     })
 }
@@ -146,6 +147,7 @@ fn options(options: &ActivityOptions) -> Json {
         max_losses,
         at_most_once,
         fail_fast,
+        hold,
         needs,
         route,
         summary,
@@ -166,6 +168,7 @@ fn options(options: &ActivityOptions) -> Json {
         ("max_losses", (*max_losses).into()),
         ("at_most_once", (*at_most_once).into()),
         ("fail_fast", (*fail_fast).into()),
+        ("hold", (*hold).into()),
         ("needs", needs.clone().into()),
         ("summary", summary.as_str().into()),
         ("priority", u32::from(*priority).into()),

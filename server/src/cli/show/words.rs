@@ -53,6 +53,10 @@ impl Timeline {
                 Some(exit) => format!("scheduled: waits for a worker; before, {exit}"),
                 None => "scheduled: waits for a worker".to_owned(),
             },
+            (ActivityState::Held, _, _) => {
+                let outcome = fold.held().map(state_of).unwrap_or_default();
+                format!("held as a dead letter until somebody retries or discards it: {outcome}")
+            }
             (state, _, _) => state.to_string(),
         };
         (Paint::Name, text)
@@ -114,6 +118,7 @@ pub(super) fn told(event: &ConversationEvent, style: &Style) -> String {
             format!("leg {leg}: ended: {reason}{progress}{}", later(visible_at).unwrap_or_default())
         }
         ConversationEvent::NoWorker { reason } => format!("no worker: {reason}"),
+        ConversationEvent::Held { outcome } => format!("held: {outcome}"),
         ConversationEvent::Closed { outcome } => format!("closed: {outcome}"),
     }
 }

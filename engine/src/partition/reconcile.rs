@@ -1,0 +1,138 @@
+use super::{Core, Partition};
+use crate::RequestError;
+use crate::repair::{FINDINGS_MAX, Finding, RepairError, RepairReply, Report, Rule, RuleStats, Thresholds};
+use crate::run::Run;
+use crate::state::{Activity, RunState};
+use antiphon_conversation::Phase;
+use antiphon_history::{ConversationKey, ExitReason, Ordinal};
+
+impl Partition {
+    /// Looks at everything open, without changing it.
+    fn look(&self, thresholds: Thresholds) -> (Vec<Finding>, [RuleStats; Rule::ALL.len()], u64) {
+        let mut findings = Vec::new();
+        let (mut stats, mut more) = (self.core.repairs, 0);
+        stats.iter_mut().for_each(|rule| (rule.found, rule.waiting) = (0, 0));
+        for run in self.runs.values() {
+            for (ordinal, activity) in run.state.activities.iter() {
+                let Some(finding) = self.core.wrong(&run.state, ordinal, activity, thresholds) else { continue };
+                let rule = &mut stats[finding.rule as usize];
+                rule.found += 1;
+                rule.waiting += u64::from(finding.only_reported.is_some());
+                if findings.len() < FINDINGS_MAX { findings.push(finding) } else { more += 1 }
+            }
+        }
+        (findings, stats, more)
+    }
+
+    pub(super) fn scan(&mut self, thresholds: Thresholds) -> RepairReply {
+        let (findings, stats, more) = self.look(thresholds);
+        self.core.repairs = stats;
+        RepairReply::Report(self.report(findings, more, 0))
+    }
+
+    pub(super) fn reconcile(&mut self, thresholds: Thresholds, dry_run: bool) -> RepairReply {
+        let (findings, stats, more) = self.look(thresholds);
+        self.core.repairs = stats;
+        let mut repaired = 0;
+        for finding in findings.iter().filter(|finding| !dry_run && finding.only_reported.is_none()) {
+            // One repair may end a run, and with it what was found behind it; that is no refusal worth a word.
+            repaired += u64::from(self.repair(finding, thresholds).is_ok());
+        }
+        RepairReply::Report(self.report(findings, more, repaired))
+    }
+
+    fn report(&self, findings: Vec<Finding>, more: u64, repaired: u64) -> Report {
+        let rules = Rule::ALL.into_iter().zip(self.core.repairs).collect();
+        Report { findings, more, repaired, rules }
+    }
+
+    /// Repairs one finding, if it would be found again exactly so.
+    pub(super) fn repair(&mut self, finding: &Finding, thresholds: Thresholds) -> Result<(), RequestError> {
+        let ConversationKey { run, ordinal, .. } = finding.conversation;
+        let now = match self.runs.get(&run).map(|run| (&run.state, run.state.activities.get(ordinal))) {
+            None => Err("its run is not under way".to_owned()),
+            Some((_, None)) => Err("the activity is over".to_owned()),
+            Some((state, Some(activity))) => match self.core.wrong(state, ordinal, activity, thresholds) {
+                Some(found) if found.only_reported.is_some() => Err(found.to_string()),
+                // Time may go on; anything else that differs is news.
+                Some(found) if (Finding { for_ms: finding.for_ms, ..found.clone() }) == *finding => Ok(()),
+                Some(found) => Err(found.to_string()),
+                None => Err(format!("it is {}", activity.conversation.phase())),
+            },
+        };
+        let rule = &mut self.core.repairs[finding.rule as usize];
+        if let Err(now) = now {
+            rule.refused += 1;
+            return Err(RepairError::NoLonger { finding: finding.clone(), now }.into());
+        }
+        rule.repaired += 1;
+        if let Some(run) = self.runs.get_mut(&run) {
+            self.core.mend(run, finding.rule, ordinal);
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    /// What is wrong with an open activity, if anything is.
+    pub(super) fn wrong(
+        &self,
+        state: &RunState,
+        ordinal: Ordinal,
+        activity: &Activity,
+        limits: Thresholds,
+    ) -> Option<Finding> {
+        let conversation = &activity.conversation;
+        let (phase, leg) = (conversation.phase(), conversation.leg());
+        let (rule, since, only_reported) = match (phase, leg) {
+            // Of an ended run only an open conversation is left over.
+            (Phase::New | Phase::Closed, _) if state.status.is_closed() => return None,
+            _ if state.status.is_closed() => (Rule::RunEnded, activity.scheduled_at, None),
+            (Phase::New, _) => (Rule::NeverOpened, activity.scheduled_at, None),
+            (Phase::Answered | Phase::Closed, _) => (Rule::NeverApplied, activity.scheduled_at, None),
+            (Phase::Selected | Phase::InDoubt, Some(leg)) => {
+                let gone = !self.dispatch.is_connected(&leg.worker);
+                let (rule, after_ms) =
+                    if gone { (Rule::WorkerGone, limits.gone_ms) } else { (Rule::LegSilent, limits.silent_ms) };
+                // What must not run twice may still be running: its silence proves nothing.
+                let once = !gone && activity.call.options.at_most_once;
+                let only_reported = once.then(|| "it must not run twice, and may still be running".to_owned());
+                (leg.heard_at.plus_ms(after_ms) <= self.now).then_some((rule, leg.heard_at, only_reported))?
+            }
+            (Phase::Queued, _) => {
+                let since = conversation.visible_at();
+                let late = since.plus_ms(limits.waiting_ms) <= self.now;
+                let why = || self.dispatch.nobody(&activity.call).unwrap_or_else(|| "it waits for a place".to_owned());
+                late.then(|| (Rule::WaitsLong, since, Some(why())))?
+            }
+            // Held waits for a person, who finds it among the dead letters.
+            (Phase::Held | Phase::Selected | Phase::InDoubt, _) => return None,
+        };
+        Some(Finding {
+            rule,
+            conversation: ConversationKey { run: state.key, ordinal, attempt: activity.attempt },
+            leg: conversation.next_leg() - 1,
+            events: conversation.events(),
+            for_ms: self.now.since_ms(since),
+            only_reported,
+        })
+    }
+
+    /// Mends what is wrong, by the events that everybody else would use.
+    pub(super) fn mend(&mut self, run: &mut Run, rule: Rule, ordinal: Ordinal) {
+        match rule {
+            Rule::RunEnded => {
+                self.close_answered(run, ordinal);
+                self.withdraw(run, ordinal);
+            }
+            Rule::NeverOpened => {
+                self.open(run, ordinal, None);
+                self.note_nobody(run, ordinal);
+            }
+            Rule::NeverApplied => self.apply_late(run, ordinal),
+            Rule::WorkerGone => self.end_leg(run, ordinal, ExitReason::Forced),
+            Rule::LegSilent => self.end_leg(run, ordinal, ExitReason::Redriven),
+            Rule::WaitsLong => {}
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What operators ask when something is stuck, and what they are told.
+
+use crate::Target;
+use antiphon_history::{ConversationKey, Ordinal};
+use std::fmt;
+
+/// Who asks for a repair, and why: kept in the audit.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct By {
+    /// Who, in their own words.
+    pub who: String,
+    /// Why; may be empty.
+    pub why: String,
+}
+
+/// Which activity is meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Which {
+    /// Its run.
+    pub target: Target,
+    /// Its place in the run.
+    pub ordinal: Ordinal,
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "activity {} of {}", self.ordinal, self.target.workflow)
+    }
+}
+
+/// Something that an operator asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RepairRequest {
+    /// Tries a held activity again, with fresh attempts, losses and time.
+    Retry {
+        /// Which.
+        which: Which,
+        /// Who and why.
+        by: By,
+    },
+    /// Gives a held activity up: the workflow gets the error that it was held for.
+    Discard {
+        /// Which.
+        which: Which,
+        /// Who and why.
+        by: By,
+    },
+    /// Looks for what is stuck. Changes nothing.
+    Scan(Thresholds),
+    /// Repairs one finding, if what was found still holds.
+    Repair {
+        /// What a scan found.
+        finding: Finding,
+        /// Under the thresholds of that scan.
+        thresholds: Thresholds,
+        /// Who and why.
+        by: By,
+    },
+    /// Looks for what is stuck and repairs it, in one step.
+    Reconcile {
+        /// When something counts as stuck.
+        thresholds: Thresholds,
+        /// Only tell what would be done.
+        dry_run: bool,
+        /// Who and why.
+        by: By,
+    },
+}
+
+impl RepairRequest {
+    /// The run that must be in memory for it.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            RepairRequest::Retry { which, .. } | RepairRequest::Discard { which, .. } => Some(&which.target),
+            RepairRequest::Scan(_) | RepairRequest::Repair { .. } | RepairRequest::Reconcile { .. } => None,
+        }
+    }
+}
+
+/// What an operator is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RepairReply {
+    /// It is so now. `false`: it was so before, and nothing was written.
+    Done {
+        /// Whether something was written.
+        changed: bool,
+    },
+    /// What a scan or a pass found.
+    Report(Report),
+}
+
+/// Why a repair was refused. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RepairError {
+    /// A0056. There is nothing of this kind to retry or discard.
+    #[error("{what} is not held as a dead letter: list the dead letters to see what is [A0056]")]
+    NotHeld {
+        /// What was asked for.
+        what: String,
+    },
+    /// A0058. What a scan found holds no longer.
+    #[error(
+        "{finding}: that holds no longer ({now}), so nothing is repaired; scan again if something still looks stuck [A0058]"
+    )]
+    NoLonger {
+        /// What was found.
+        finding: Finding,
+        /// How it stands now.
+        now: String,
+    },
+}
+
+/// When something counts as stuck, in milliseconds without a sign of life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Thresholds {
+    /// A leg whose worker is gone is ended by force after this.
+    pub gone_ms: u64,
+    /// A leg whose worker is there, but of which nothing was heard since it was sent or last told of itself, is sent
+    /// again after this. Longer than any honest body is silent.
+    pub silent_ms: u64,
+    /// What waits for a worker longer than this is reported. It is never repaired: there is nothing to repair.
+    pub waiting_ms: u64,
+}
+
+impl Thresholds {
+    /// Nothing counts as stuck by its age.
+    pub(crate) const NEVER: Thresholds = Thresholds { gone_ms: u64::MAX, silent_ms: u64::MAX, waiting_ms: u64::MAX };
+}
+
+impl Default for Thresholds {
+    fn default() -> Thresholds {
+        // Stuck after five minutes, forced after ten: long beside a missed heartbeat, short beside a person's patience.
+        Thresholds { gone_ms: 600_000, silent_ms: 300_000, waiting_ms: 300_000 }
+    }
+}
+
+/// What can be wrong with an open activity, and what is done about it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Rule {
+    /// Its run has ended: it is closed, never sent again.
+    RunEnded,
+    /// The workflow asked for it, and no attempt was ever opened: the first one is.
+    NeverOpened,
+    /// Its last attempt is over, and the workflow was not told: it is told, or a next attempt is opened if the answer
+    /// itself is gone.
+    NeverApplied,
+    /// Its leg is with a worker that is gone: the leg is ended by force.
+    WorkerGone,
+    /// Its leg is with a worker that is there, and nothing is heard of it: it is sent again.
+    LegSilent,
+    /// It waits for a worker: reported.
+    WaitsLong,
+}
+
+impl Rule {
+    /// Every rule, in the order in which they are looked at.
+    pub const ALL: [Rule; 6] =
+        [Rule::RunEnded, Rule::NeverOpened, Rule::NeverApplied, Rule::WorkerGone, Rule::LegSilent, Rule::WaitsLong];
+
+    /// The stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::RunEnded => "run-ended",
+            Rule::NeverOpened => "never-opened",
+            Rule::NeverApplied => "never-applied",
+            Rule::WorkerGone => "worker-gone",
+            Rule::LegSilent => "leg-silent",
+            Rule::WaitsLong => "waits-long",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One thing that is stuck, and the fence behind which it was seen: a repair is refused if anything has happened to the
+/// conversation since.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Finding {
+    /// What is wrong.
+    pub rule: Rule,
+    /// With which attempt.
+    pub conversation: ConversationKey,
+    /// With which of its legs; 0 before the first.
+    pub leg: u32,
+    /// How many events its conversation had.
+    pub events: u64,
+    /// For how long, in milliseconds.
+    pub for_ms: u64,
+    /// Why it is only reported; `None`: a repair is possible.
+    pub only_reported: Option<String>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConversationKey { run, ordinal, attempt } = self.conversation;
+        write!(f, "{} run {} {ordinal}.{attempt} leg {} for {} ms", self.rule, run.0, self.leg, self.for_ms)?;
+        self.only_reported.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+    }
+}
+
+/// What one look at everything open came to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// What is stuck, in the order of runs; at most [`FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+    /// How many more there are than are listed. A next pass finds them.
+    pub more: u64,
+    /// Repairs made in this step.
+    pub repaired: u64,
+    /// Counts per rule since the engine started, in the order of [`Rule::ALL`].
+    pub rules: Vec<(Rule, RuleStats)>,
+}
+
+/// Counts of one rule since the engine started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RuleStats {
+    /// Findings of the latest look.
+    pub found: u64,
+    /// Of those, how many were only reported.
+    pub waiting: u64,
+    /// Repairs, since the engine started.
+    pub repaired: u64,
+    /// Repairs refused because what was found held no longer, since the engine started.
+    pub refused: u64,
+}
+
+/// Most findings of one look, and so most repairs of one pass: a step must stay short. Sorted by run, so that those left
+/// over come first once these are repaired.
+pub const FINDINGS_MAX: usize = 1_000;
