@@ -16,6 +16,7 @@ pub struct Conversation {
     losses: u32,
     last_exit: Option<ExitReason>,
     excluded: Vec<Name>,
+    last_worker: Option<Name>,
     details: Option<Payload>,
     no_worker: Option<String>,
     response: Option<Response>,
@@ -79,9 +80,9 @@ impl fmt::Display for ActivityState {
 
 impl Conversation {
     /// The empty conversation of the attempt after this one. Progress goes over to it, so that a retry can go on from
-    /// where the attempt before stood.
+    /// where the attempt before stood, and the last worker, so that it may go to another one.
     pub fn next_attempt(&self) -> Conversation {
-        Conversation { details: self.details.clone(), ..Conversation::default() }
+        Conversation { details: self.details.clone(), last_worker: self.last_worker.clone(), ..Conversation::default() }
     }
 
     /// Folds the next event of the stream. After an error nothing has changed.
@@ -98,6 +99,7 @@ impl Conversation {
             ConversationEvent::WorkerSelected { leg, worker, token, lease_ms, .. } => {
                 self.leg = *leg;
                 self.no_worker = None;
+                self.last_worker = Some(worker.clone());
                 self.current = Some(Leg {
                     number: *leg,
                     worker: worker.clone(),
@@ -226,6 +228,11 @@ impl Conversation {
     /// Workers that lost a leg of this conversation, in order of loss.
     pub fn excluded(&self) -> &[Name] {
         &self.excluded
+    }
+
+    /// The worker that was chosen last, in this attempt or the one before.
+    pub fn last_worker(&self) -> Option<&Name> {
+        self.last_worker.as_ref()
     }
 
     /// The latest progress that a worker told.

@@ -1,4 +1,5 @@
 use crate::Context;
+use crate::router::Routes;
 use antiphon_history::{Failure, Payload};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,13 +37,17 @@ pub trait Program: Send + Sync {
     fn begin(&self, context: Context, input: Vec<Payload>) -> RunFuture;
 }
 
-/// The workflow types that this process has code for, by name.
+/// What this process has code for: workflow types by name, and what takes part in choosing workers.
 #[derive(Clone, Default)]
-pub struct Programs(BTreeMap<String, Arc<dyn Program>>);
+pub struct Programs {
+    types: BTreeMap<String, Arc<dyn Program>>,
+    /// Registered routes and guards. Replay has them too, and calls none.
+    pub routes: Routes,
+}
 
 impl fmt::Debug for Programs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.types.keys()).finish()
     }
 }
 
@@ -67,20 +72,20 @@ impl Programs {
     /// Errors: [`ProgramError::Duplicate`], naming both places.
     pub fn add(&mut self, program: Arc<dyn Program>) -> Result<(), ProgramError> {
         let name = program.name().to_owned();
-        if let Some(first) = self.0.get(&name) {
+        if let Some(first) = self.types.get(&name) {
             return Err(ProgramError::Duplicate { name, first: first.site(), second: program.site() });
         }
-        self.0.insert(name, program);
+        self.types.insert(name, program);
         Ok(())
     }
 
     /// The code of a type.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Program>> {
-        self.0.get(name)
+        self.types.get(name)
     }
 
     /// The names of all types, in order.
     pub fn names(&self) -> Vec<&str> {
-        self.0.keys().map(String::as_str).collect()
+        self.types.keys().map(String::as_str).collect()
     }
 }

@@ -52,7 +52,10 @@ pub use conversation_event::{
     ConversationEvent, ConversationOutcome, ExitReason, LeftOut, LeftOutReason, Response, RouteDecision, Selection,
     TimeoutKind,
 };
-pub use entity::{AuditEvent, AuditState, Entity, EntityEvent, EntityName, EntityState, IllegalEntityEvent};
+pub use entity::{
+    Affinity, AuditEvent, AuditState, Cursor, Entity, EntityEvent, EntityName, EntityState, IllegalEntityEvent,
+    RoutingEvent, RoutingReset, RoutingState,
+};
 pub use file::{HistoryFile, HistoryFileError};
 pub use glance::Glance;
 pub use ids::{ConversationKey, IdError, Ordinal, RunId, RunKey, Stream, Timestamp, TokenHash, WorkflowKey};

@@ -125,6 +125,22 @@ impl RouteRequest {
         }
     }
 
+    /// Whose cursor the request moves: the policy and, if anything else narrows the choice, eight digits that stand for it.
+    /// Requests of one class take turns together. Workers that come and go, keys and guards do not change the class.
+    pub fn class(&self, needs: &[String]) -> Name {
+        let policy = self.policy();
+        let lists = [&self.preferred, &self.fallback, &self.excluded].iter().all(|list| list.is_empty());
+        let labels = [&self.require[..], &self.prefer, needs].iter().all(|labels| labels.is_empty());
+        if lists && labels && self.takes_remaining() && self.is_by_load() {
+            return policy.word().into();
+        }
+        let narrowed =
+            RouteRequest { affinity: None, guard: None, last: None, health: BTreeMap::new(), ..self.clone() };
+        let digest = blake3::hash(format!("{narrowed} needs={}", needs.join("+")).as_bytes());
+        let [a, b, c, d, ..] = *digest.as_bytes();
+        format!("{policy}#{:08x}", u32::from_be_bytes([a, b, c, d])).into()
+    }
+
     /// Whether the request can be: names that can be used, lists within their bound, nothing that contradicts.
     ///
     /// Errors: the first that is wrong, by the name of its field.

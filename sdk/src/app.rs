@@ -1,6 +1,7 @@
 use crate::activity_context::States;
 use crate::child_worker::{self, ChildWorker};
 use crate::handle::Antiphon;
+use crate::pool::{self, Pool};
 use crate::program::{TypedBody, TypedProgram};
 use crate::{ActivityHandle, WorkflowHandle};
 use antiphon_engine::{ProgramError, Programs};
@@ -10,8 +11,7 @@ use antiphon_recorder::sqlite::Options;
 use antiphon_recorder::{Durability, Error as StoreError};
 use antiphon_runtime::child::ChildPool;
 use antiphon_runtime::{
-    ActivityBody, Clock, Config, LocalPool, ManualClock, MemorySource, Runtime, SqliteFolder, StartError, StoreSource,
-    SystemClock, Worker,
+    ActivityBody, Clock, Config, ManualClock, MemorySource, Runtime, SqliteFolder, StartError, StoreSource, SystemClock,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,17 +23,18 @@ use std::time::{Duration, Instant};
 #[must_use = "nothing happens before .start()"]
 pub struct Builder {
     place: Place,
-    programs: Programs,
+    pub(crate) programs: Programs,
     bodies: Vec<PendingBody>,
     children: Vec<ChildWorker>,
     states: States,
-    faults: Vec<OpenError>,
+    pub(crate) faults: Vec<OpenError>,
     config: Config,
     options: Options,
     queues: BTreeSet<String>,
     labels: BTreeSet<String>,
     worker: String,
     capacity: u32,
+    pub(crate) pools: Vec<Pool>,
     allow_unknown_workflows: bool,
     wait_for_lock: Duration,
 }
@@ -152,6 +153,7 @@ impl Builder {
             labels: BTreeSet::new(),
             worker: "local".to_owned(),
             capacity: 1_024,
+            pools: Vec::new(),
             allow_unknown_workflows: false,
             wait_for_lock: Duration::ZERO,
         }
@@ -289,8 +291,8 @@ impl Builder {
         let tokio = tokio::runtime::Handle::try_current().map_err(|_| OpenError::NoTokio)?;
         let (programs, bodies) = Builder::code(self.programs, self.bodies, self.states.clone(), self.faults)?;
         let children = child_worker::start(self.children, &self.states)?;
-        let pool = LocalPool::new(self.worker, self.queues, self.labels, self.capacity, bodies, tokio);
-        let mut workers: Vec<Arc<dyn Worker>> = vec![Arc::new(pool)];
+        let first = Pool { name: self.worker, queues: self.queues, labels: self.labels, capacity: self.capacity };
+        let mut workers = pool::workers(first, self.pools, &bodies, &tokio)?;
         workers.extend(children.iter().flat_map(ChildPool::workers));
         let (source, clock, memory): (Arc<dyn StoreSource>, Arc<dyn Clock>, _) = match self.place {
             Place::Folder(folder) => {
@@ -355,7 +357,7 @@ impl Builder {
         Ok(bodies.into_values().collect())
     }
 
-    fn fault(&mut self, option: &'static str, value: impl Into<String>, problem: &'static str) {
+    pub(crate) fn fault(&mut self, option: &'static str, value: impl Into<String>, problem: &'static str) {
         self.faults.push(OpenError::Option { option, value: value.into(), problem });
     }
 }

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::value::{DecodeError, EncodeError};
-use antiphon_history::{IdError, TimeoutKind};
+use antiphon_history::{IdError, RouteError, TimeoutKind};
 use serde::{Deserialize, Serialize};
 use std::error::Error as StdError;
 use std::fmt;
@@ -145,6 +145,20 @@ pub enum CallRefused {
         #[serde(rename = "message")]
         message: String,
     },
+    /// A0035. The route cannot be.
+    #[error("{message}")]
+    #[serde(rename = "route")]
+    Route {
+        /// Which field, and why.
+        #[serde(rename = "message")]
+        message: String,
+    },
+}
+
+impl From<RouteError> for CallRefused {
+    fn from(wrong: RouteError) -> CallRefused {
+        CallRefused::Route { message: wrong.to_string() }
+    }
 }
 
 impl From<IdError> for CallRefused {

@@ -47,14 +47,19 @@ mod handle;
 mod on_demand;
 mod options;
 mod outcome;
+mod pool;
 mod program;
+mod route;
 mod testing;
 mod value;
 mod workflow_call;
 
 pub use activity_context::ActivityContext;
+pub use antiphon_engine::router::{Candidate, CustomAsk, GuardAsk};
 pub use antiphon_engine::{IdReuse, Programs, Replayed, RequestError as RefusedRequest};
-pub use antiphon_history::{CatalogueRow, HistoryFile, RunId, RunStatus, TimeoutKind, Timestamp};
+pub use antiphon_history::{
+    CatalogueRow, Health, HistoryFile, Name, RouteError, RouteRequest, RunId, RunStatus, TimeoutKind, Timestamp,
+};
 pub use antiphon_macros::{activity, workflow};
 pub use antiphon_recorder::{Durability, Filter};
 pub use antiphon_runtime::{Config, Status};
@@ -68,6 +73,8 @@ pub use definition::{ActivityDefinition, ActivityHandle, WorkflowDefinition, Wor
 pub use duration::{days, hours, millis, minutes, secs};
 pub use error::{CallError, CallRefused, EngineError, Error, Never, OptionError, OrApp, Result};
 pub use handle::{Antiphon, RequestError, RunError, RunHandle};
+pub use pool::Pool;
+pub use route::Route;
 pub use testing::ReplayError;
 pub use value::{DecodeError, EncodeError, Place, decode, encode};
 pub use workflow_call::{WorkflowCall, WorkflowParts};

@@ -1,5 +1,6 @@
 //! The rules of one activity call while its author is still choosing them.
 
+use crate::Route;
 use crate::error::{CallRefused, OptionError};
 use antiphon_history::limits::bounded_text;
 use antiphon_history::{ActivityOptions, FAIRNESS_WEIGHT_MAX, IdError, PRIORITY_MAX};
@@ -89,6 +90,13 @@ impl CallOptions {
         self.name("label", &label);
         if !self.options.needs.contains(&label) {
             self.options.needs.push(label);
+        }
+    }
+
+    pub(crate) fn route(&mut self, route: Route) {
+        match route.into_request() {
+            Ok(request) => self.options.route = Some(Box::new(request)),
+            Err(wrong) => drop(self.fault.get_or_insert(wrong.into())),
         }
     }
 
@@ -249,6 +257,12 @@ macro_rules! call_builder {
         /// Asks for a worker with this label, besides all labels asked for before. 1 to 255 bytes. Default: none.
         pub fn needs(mut self, label: impl ::std::convert::Into<::std::string::String>) -> Self {
             self.options_mut().needs(label);
+            self
+        }
+
+        /// Says how the worker is to be chosen. Default: as the queue says, and if it says nothing, the least loaded.
+        pub fn route(mut self, route: $crate::Route) -> Self {
+            self.options_mut().route(route);
             self
         }
 

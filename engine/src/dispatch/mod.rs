@@ -5,9 +5,11 @@
 //! | `workers.rs` | the connected workers and what each has under way |
 //! | `line.rs` | who waits, and who is next |
 //! | `choice.rs` | which worker gets an attempt, and why the others do not |
+//! | `routed.rs` | the same by a route request |
 
 mod choice;
 mod line;
+mod routed;
 mod workers;
 
 use antiphon_history::{ActivityCall, ConversationKey, Name, Ordinal, RunKey};

@@ -1,5 +1,6 @@
 //! The connected workers and what each has under way.
 
+use crate::router::{Offer, digest};
 use antiphon_history::{ConversationKey, Name};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +38,8 @@ pub(super) struct Workers {
 pub(super) struct Worker {
     pub(super) name: Name,
     pub(super) spec: WorkerSpec,
+    /// Of its name and all that it offers, for the router.
+    pub(super) digest: u64,
     in_flight: BTreeSet<(ConversationKey, u32)>,
 }
 
@@ -50,7 +53,9 @@ impl Worker {
 impl Workers {
     pub(super) fn join(&mut self, spec: WorkerSpec) {
         let name = Name::from(spec.name.as_str());
-        self.by_name.insert(name.clone(), Worker { name, spec, in_flight: BTreeSet::new() });
+        let offer = Offer { queues: &spec.queues, activities: &spec.activities, labels: &spec.labels };
+        let digest = digest(&spec.name, offer, spec.capacity);
+        self.by_name.insert(name.clone(), Worker { name, spec, digest, in_flight: BTreeSet::new() });
     }
 
     /// Removes a worker; returns the legs that it had.

@@ -8,6 +8,7 @@ use antiphon_history::{
     ActivityOutcome, ConversationEvent, ConversationKey, ConversationOutcome, ExitReason, Failure, Ordinal, Payload,
     Response, RunEvent, RunKey, TimeoutKind, planted,
 };
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -105,9 +106,10 @@ impl Partition {
     pub fn stuck(&self) -> Option<RequestError> {
         self.runs.values().find_map(|run| {
             let waits = |activity: &&Activity| activity.conversation.phase() == Phase::Queued;
-            let call = &run.state.activities.iter().map(|(_, activity)| &**activity).find(waits)?.call;
-            let reason = self.core.dispatch.nobody(call)?;
-            Some(RequestError::Stuck { workflow_id: run.state.workflow().to_string(), call: call.to_string(), reason })
+            let activity = run.state.activities.iter().map(|(_, activity)| &**activity).find(waits)?;
+            let reason = self.core.nobody(&activity.call, &activity.conversation)?;
+            let call = activity.call.to_string();
+            Some(RequestError::Stuck { workflow_id: run.state.workflow().to_string(), call, reason })
         })
     }
 
@@ -144,12 +146,16 @@ impl Core {
         let key = run.state.key;
         let Some(activity) = run.state.activities.get(ordinal) else { return false };
         let expired = activity.conversation.leg().map(|leg| leg.worker.clone());
-        let choice = match expired {
-            None => self.dispatch.choose(key, ordinal, activity.conversation.excluded()),
-            Some(worker) => {
-                let mut excluded = activity.conversation.excluded().to_vec();
-                excluded.push(worker);
-                self.dispatch.choose(key, ordinal, &excluded)
+        let mut excluded = Cow::Borrowed(activity.conversation.excluded());
+        if let Some(worker) = expired {
+            excluded.to_mut().push(worker);
+        }
+        let (choice, by_route) = match self.choose_by_route(run, ordinal, &excluded) {
+            None => (self.dispatch.choose(key, ordinal, &excluded), None),
+            Some(Ok(by_route)) => (Some(by_route.choice()), Some(by_route)),
+            Some(Err(error)) => {
+                self.not_routed(run, ordinal, &error);
+                return false;
             }
         };
         let Some(choice) = choice else { return false };
@@ -176,6 +182,9 @@ impl Core {
         if !self.converse(run, ordinal, selected) || !self.converse(run, ordinal, ConversationEvent::Sent { leg }) {
             self.dispatch.remove(key, ordinal);
             return false;
+        }
+        if let Some(by_route) = by_route {
+            self.chosen_by_route(&request.call.queue, by_route);
         }
         self.dispatch.place(&choice.worker, conversation, leg);
         self.effects.push(Effect::Dispatch { worker: choice.worker, request: Box::new(request) });
@@ -217,14 +226,10 @@ impl Core {
     /// Records, once per reason, that no connected worker could ever take an attempt; fails it if it asked for that.
     pub(super) fn note_nobody(&mut self, run: &mut Run, ordinal: Ordinal) {
         let Some(activity) = run.state.activities.get(ordinal) else { return };
-        let Some(reason) = self.dispatch.nobody(&activity.call) else { return };
-        if activity.conversation.phase() != Phase::Queued || activity.conversation.no_worker() == Some(&reason) {
-            return;
-        }
-        let fail_fast = activity.call.options.fail_fast;
-        self.converse(run, ordinal, ConversationEvent::NoWorker { reason: reason.clone() });
-        if fail_fast {
-            self.close(run, ordinal, ConversationOutcome::NoWorker, ActivityOutcome::NoWorker { reason });
+        let Some(reason) = self.nobody(&activity.call, &activity.conversation) else { return };
+        if activity.conversation.phase() == Phase::Queued && activity.conversation.no_worker() != Some(&reason) {
+            let fail_fast = activity.call.options.fail_fast;
+            self.no_worker(run, ordinal, reason, fail_fast);
         }
     }
 
@@ -372,7 +377,7 @@ impl Core {
         // only worker does not spin.
         let at_once = over
             || matches!(reason, ExitReason::EngineRestart)
-            || self.dispatch.somebody_else(&activity.call, &excluded);
+            || self.somebody_else(&activity.call, &activity.conversation, &excluded);
         let visible_at = (!at_once).then(|| self.now.plus_ms(retry::backoff_ms(&options.retry, losses)));
         let details = activity.conversation.details().cloned();
         let why = reason.to_string();

@@ -6,6 +6,7 @@
 //! | `core.rs` | how an event is recorded and folded, and what follows from a command |
 //! | `requests.rs` | start, signal, cancel, wait |
 //! | `activities.rs` | the way of an attempt: answers, deadlines, losses, retries, choice of worker |
+//! | `routing.rs` | the choice by a route request, and what moves with it |
 //! | `memory.rs` | bringing runs into memory and letting go of them |
 //! | `dead_letters.rs` | activities whose attempts or losses are used up: held, retried, discarded |
 //! | `reconcile.rs` | what is stuck, and its repair |
@@ -16,6 +17,7 @@ mod dead_letters;
 mod memory;
 mod reconcile;
 mod requests;
+mod routing;
 
 use crate::dispatch::{Dispatch, WorkerView};
 use crate::entities::Entities;

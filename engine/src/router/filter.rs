@@ -1,5 +1,5 @@
 use super::{Ask, Snapshot};
-use antiphon_history::{Health, LeftOut, LeftOutReason, Liveness, NoneAvailable, RouteError, planted};
+use antiphon_history::{Health, LeftOut, LeftOutReason, Liveness, Name, NoneAvailable, RouteError, planted};
 
 /// Most names in a recorded choice. More would make the record grow with the fleet; sixteen show the pattern.
 pub(super) const NAMES_MAX: usize = 16;
@@ -44,6 +44,13 @@ pub struct Filtered {
     /// Workers that subscribe to the queue.
     pub(super) subscribed: u32,
     pub(super) left_out: Vec<LeftOut>,
+}
+
+impl Filtered {
+    /// Those who may have the call, by name.
+    pub fn names(&self, snapshot: &Snapshot<'_>) -> Vec<Name> {
+        self.candidates.iter().map(|at| snapshot.workers[*at as usize].name.clone()).collect()
+    }
 }
 
 /// The first stage: who may have the call.

@@ -32,7 +32,7 @@ pub use pick::{order, route};
 
 /// What several workers offer alike. A snapshot holds each offer once, so that names are compared once per offer and not
 /// once per worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Offer<'a> {
     /// The task queues.
     pub queues: &'a BTreeSet<String>,

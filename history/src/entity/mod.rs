@@ -3,16 +3,19 @@
 //! | kind | one per | its stream tells |
 //! |---|---|---|
 //! | `audit` | store | what operators and repairs did |
+//! | `routing` | task queue | which worker had the last turn, and which affinity keys are whose |
 //!
 //! An entity's records lie in the same segments as those of runs, under keys from 2^55 on. Its state is the fold of its
 //! events; the archive keeps it in the entity's row, so a start reads one row each and no history. That is why every state has
 //! a bound. Nothing here is read by the replay of a run.
 
 mod audit;
+mod routing;
 
 pub use audit::{AuditEvent, AuditState};
+pub use routing::{Affinity, Cursor, RoutingEvent, RoutingReset, RoutingState};
 
-use crate::{RunKey, Timestamp};
+use crate::{Name, RunKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -42,6 +45,12 @@ pub enum EntityName {
     /// What operators and repairs did.
     #[serde(rename = "au")]
     Audit,
+    /// Cursors and affinity keys of a task queue.
+    #[serde(rename = "rt")]
+    Routing(
+        /// The queue.
+        Name,
+    ),
 }
 
 impl EntityName {
@@ -53,6 +62,7 @@ impl fmt::Display for EntityName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EntityName::Audit => f.write_str("audit"),
+            EntityName::Routing(queue) => write!(f, "routing:{queue}"),
         }
     }
 }
@@ -70,6 +80,9 @@ pub enum EntityEvent {
     /// Of the audit.
     #[serde(rename = "au")]
     Audit(AuditEvent),
+    /// Of a queue's routing.
+    #[serde(rename = "rt")]
+    Routing(RoutingEvent),
 }
 
 impl EntityEvent {
@@ -78,6 +91,7 @@ impl EntityEvent {
         match self {
             EntityEvent::Opened { .. } => "Opened",
             EntityEvent::Audit(event) => event.name(),
+            EntityEvent::Routing(event) => event.name(),
         }
     }
 }
@@ -88,6 +102,7 @@ impl fmt::Display for EntityEvent {
         match self {
             EntityEvent::Opened { name } => write!(f, " {name}"),
             EntityEvent::Audit(event) => event.fmt(f),
+            EntityEvent::Routing(event) => event.fmt(f),
         }
     }
 }
@@ -109,6 +124,9 @@ pub enum EntityState {
     /// The audit.
     #[serde(rename = "au")]
     Audit(AuditState),
+    /// A queue's routing.
+    #[serde(rename = "rt")]
+    Routing(Box<RoutingState>),
 }
 
 /// An event that cannot follow in its entity's stream. It changes nothing.
@@ -128,6 +146,7 @@ impl Entity {
     pub fn new(name: EntityName) -> Entity {
         let state = match &name {
             EntityName::Audit => EntityState::Audit(AuditState::default()),
+            EntityName::Routing(_) => EntityState::Routing(Box::default()),
         };
         Entity { name, state }
     }
@@ -136,8 +155,8 @@ impl Entity {
     pub fn apply(&mut self, event: &EntityEvent, at: Timestamp) -> Result<(), IllegalEntityEvent> {
         let told = match (&mut self.state, event) {
             (EntityState::Audit(state), EntityEvent::Audit(event)) => state.apply(event, at),
+            (EntityState::Routing(state), EntityEvent::Routing(event)) => state.apply(event, at),
             (_, EntityEvent::Opened { .. }) => Err("it exists already".to_owned()),
-            #[allow(unreachable_patterns, reason = "with one kind there is no other; with the second there is")]
             _ => Err("it is an event of another kind of entity".to_owned()),
         };
         told.map_err(|problem| IllegalEntityEvent { entity: self.name.to_string(), event: event.name(), problem })

@@ -117,6 +117,18 @@ fn the_upper_layer_wins_field_by_field_but_keeps_the_guard_of_the_lower() {
 }
 
 #[test]
+fn requests_of_one_class_share_a_cursor_and_keys_and_guards_make_no_class() {
+    let plain = RouteRequest { policy: Some(RoutePolicy::RoundRobin), ..RouteRequest::default() };
+    assert_eq!(&*plain.class(&[]), "round_robin");
+    let narrowed = plain.class(&["gpu".to_owned()]);
+    assert!(narrowed.starts_with("round_robin#") && narrowed.len() == 20, "{narrowed}");
+    let listed = RouteRequest { preferred: names(&["w1"]), ..plain.clone() };
+    assert_ne!(listed.class(&[]), narrowed);
+    let other = RouteRequest { affinity: Some("k".into()), guard: Some("g".into()), ..listed.clone() };
+    assert_eq!(other.class(&[]), listed.class(&[]));
+}
+
+#[test]
 fn every_word_reads_back_and_no_two_are_alike() {
     for policy in RoutePolicy::ALL {
         assert_eq!(policy.word().parse(), Ok(*policy));

@@ -4,7 +4,8 @@
 use super::json::{Json, payload, payloads};
 use antiphon_history::{
     ActivityCall, ActivityOptions, ActivityOutcome, AuditEvent, BlockedReason, ConversationEvent, DivergenceReport,
-    EntityEvent, Failure, Name, Response, RouteDecision, RouteForm, RunEvent, RunStarted, Selection, Site,
+    EntityEvent, Failure, Name, Response, RouteDecision, RouteForm, RoutingEvent, RunEvent, RunStarted, Selection,
+    Site,
 };
 
 type Fields = Vec<(&'static str, Json)>;
@@ -61,7 +62,29 @@ pub(super) fn entity(event: &EntityEvent) -> Json {
                 ("why", why.as_str().into()),
             ]
         }
+        EntityEvent::Routing(event) => routing(event),
     })
+}
+
+fn routing(event: &RoutingEvent) -> Fields {
+    match event {
+        RoutingEvent::CursorMoved { class, worker } => {
+            vec![("class", class.as_str().into()), ("worker", worker.as_str().into())]
+        }
+        RoutingEvent::KeyBound { class, key, worker } => {
+            vec![("class", class.as_str().into()), ("key", key.as_str().into()), ("worker", worker.as_str().into())]
+        }
+        RoutingEvent::KeyUsed { key } => vec![("key", key.as_str().into())],
+        RoutingEvent::Set { affinities_max, affinity_ttl_ms, who, why } => vec![
+            ("affinities_max", (*affinities_max).into()),
+            ("affinity_ttl_ms", (*affinity_ttl_ms).into()),
+            ("who", who.as_str().into()),
+            ("why", why.as_str().into()),
+        ],
+        RoutingEvent::Reset { what, who, why } => {
+            vec![("what", what.to_string().into()), ("who", who.as_str().into()), ("why", why.as_str().into())]
+        }
+    }
 }
 
 /// The fields of an event of a conversation.

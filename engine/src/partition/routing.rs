@@ -1,0 +1,200 @@
+use super::Core;
+use crate::dispatch::Choice;
+use crate::router::{Ask, GuardAsk, Routed};
+use crate::run::Run;
+use crate::state::Activity;
+use antiphon_conversation::Conversation;
+use antiphon_history::limits::bounded_text;
+use antiphon_history::{
+    ActivityCall, ActivityOutcome, AuditEvent, ConversationEvent, ConversationOutcome, EntityEvent, EntityName,
+    EntityState, LeftOutReason, Name, Ordinal, RouteError, RouteReason, RouteRequest, RoutingEvent, RoutingState,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A choice by a route request, with what moves when it is recorded.
+pub(super) struct ByRoute {
+    pub(super) routed: Routed,
+    request: RouteRequest,
+    class: Name,
+}
+
+impl ByRoute {
+    pub(super) fn choice(&self) -> Choice {
+        Choice { worker: self.routed.worker.clone(), why: Some(self.routed.why.clone()) }
+    }
+}
+
+impl Core {
+    /// The request in force for a call. `None` if nobody asked for anything, which is the rule and costs nothing.
+    fn route_in_force<'a>(&self, call: &'a ActivityCall) -> Option<&'a RouteRequest> {
+        call.options.route.as_deref()
+    }
+
+    /// Cursors and keys of a queue.
+    pub(super) fn routing(&self, queue: &Name) -> Option<&RoutingState> {
+        match &self.entities.get(&EntityName::Routing(queue.clone()))?.state {
+            EntityState::Routing(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// Asks the router with everything that it needs to know of a call.
+    fn asked<T>(
+        &self,
+        call: &ActivityCall,
+        conversation: &Conversation,
+        request: &RouteRequest,
+        answer: impl FnOnce(&Ask<'_>, &Name) -> T,
+    ) -> T {
+        let class = request.class(&call.options.needs);
+        let state = self.routing(&call.queue);
+        let ask = Ask {
+            queue: &call.queue,
+            activity_type: &call.activity_type,
+            needs: &call.options.needs,
+            request,
+            lost: conversation.excluded(),
+            last: conversation.last_worker(),
+            cursor: state.and_then(|state| state.cursor(&class)),
+            bound: request.affinity.as_ref().and_then(|key| state?.bound(key, self.now)),
+            even_if_full: false,
+        };
+        answer(&ask, &class)
+    }
+
+    /// Chooses a worker by the call's route request. Nothing moves before [`Core::chosen_by_route`].
+    pub(super) fn choose_by_route(
+        &self,
+        run: &Run,
+        ordinal: Ordinal,
+        lost: &[Name],
+    ) -> Option<Result<ByRoute, RouteError>> {
+        let activity = run.state.activities.get(ordinal)?;
+        let request = self.route_in_force(&activity.call)?;
+        Some(self.choose_by(run, activity, request, lost))
+    }
+
+    fn choose_by(
+        &self,
+        run: &Run,
+        activity: &Activity,
+        request: &RouteRequest,
+        lost: &[Name],
+    ) -> Result<ByRoute, RouteError> {
+        request.check()?;
+        let call = &activity.call;
+        let (mut routed, class) = self.asked(call, &activity.conversation, request, |ask, class| {
+            let routed = self.dispatch.route(&Ask { lost, ..*ask }, &self.programs.routes)?;
+            Ok::<_, RouteError>((routed, class.clone()))
+        })?;
+        if let Some(guard) = &request.guard {
+            self.guard(run, call, request, guard, &routed.worker)?;
+            if let Some(decision) = &mut routed.why.route {
+                decision.guard = Some(guard.clone());
+            }
+        }
+        Ok(ByRoute { routed, request: request.clone(), class })
+    }
+
+    /// Lets the guard look at the choice. One that is not there, or panics, has not agreed.
+    fn guard(
+        &self,
+        run: &Run,
+        call: &ActivityCall,
+        request: &RouteRequest,
+        guard: &Name,
+        worker: &Name,
+    ) -> Result<(), RouteError> {
+        let Some(agrees) = self.programs.routes.guard(guard) else {
+            return Err(RouteError::UnknownGuard { guard: guard.clone() });
+        };
+        let workflow_id = run.state.workflow().to_string();
+        let asked = GuardAsk {
+            queue: &call.queue,
+            activity_type: &call.activity_type,
+            workflow_id: &workflow_id,
+            request,
+            worker,
+        };
+        let refusal = match catch_unwind(AssertUnwindSafe(|| agrees(&asked))) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(reason)) => reason,
+            Err(panic) => format!("it panicked: {}", crate::driver::panic_message(panic.as_ref())),
+        };
+        Err(RouteError::Denied { guard: guard.clone(), worker: worker.clone(), reason: bounded_text(&refusal) })
+    }
+
+    /// The choice is recorded: what it moves is recorded behind it, in the same segment.
+    pub(super) fn chosen_by_route(&mut self, queue: &Name, by: ByRoute) {
+        let ByRoute { routed, request, class } = by;
+        let worker = routed.worker;
+        let reason = routed.why.route.as_ref().map(|decision| decision.reason);
+        let event = match request.affinity {
+            Some(key) if routed.binds_key => RoutingEvent::KeyBound { class, key, worker },
+            Some(key) if reason == Some(RouteReason::KeptKey) => {
+                if !self.routing(queue).is_some_and(|state| state.use_is_due(&key, self.now)) {
+                    return;
+                }
+                RoutingEvent::KeyUsed { key }
+            }
+            _ if routed.moves_cursor => RoutingEvent::CursorMoved { class, worker },
+            _ => return,
+        };
+        self.tell(&EntityName::Routing(queue.clone()), &EntityEvent::Routing(event));
+    }
+
+    /// Nobody was chosen. Returns the one worker that the attempt waits for, if it waits for one.
+    pub(super) fn not_routed(&mut self, run: &mut Run, ordinal: Ordinal, error: &RouteError) -> Option<Name> {
+        let activity = run.state.activities.get(ordinal)?;
+        let (known, fail_fast) =
+            (activity.conversation.no_worker().map(str::to_owned), activity.call.options.fail_fast);
+        if error.is_denied() {
+            // Who is refused is not asked again: the guard's word is about this call, not about the moment.
+            let on = format!("{} of {}", activity.call.activity_type, run.state.workflow());
+            let why = bounded_text(&error.to_string());
+            let refused =
+                AuditEvent::Refused { who: run.state.workflow().to_string(), verb: "route".to_owned(), on, why };
+            self.tell(&EntityName::Audit, &EntityEvent::Audit(refused));
+            self.no_worker(run, ordinal, error.to_string(), true);
+        } else if !error.is_full() && (known.is_none() || !error.may_pass()) {
+            // Counts in the reason change with every worker that comes or goes; one word of it is enough.
+            self.no_worker(run, ordinal, error.to_string(), fail_fast);
+        }
+        match error {
+            RouteError::NotEligible { worker, reason: LeftOutReason::Full } => Some(worker.clone()),
+            RouteError::UnknownWorker { worker, .. } => Some(worker.clone()),
+            _ => None,
+        }
+    }
+
+    /// Records that nobody can take an attempt, once per reason; with `end` the activity ends with it.
+    pub(super) fn no_worker(&mut self, run: &mut Run, ordinal: Ordinal, reason: String, end: bool) {
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
+        if activity.conversation.no_worker() != Some(&reason) {
+            self.converse(run, ordinal, ConversationEvent::NoWorker { reason: reason.clone() });
+        }
+        if end {
+            self.close(run, ordinal, ConversationOutcome::NoWorker, ActivityOutcome::NoWorker { reason });
+        }
+    }
+
+    /// Why no connected worker could ever take a call; `None` if one could, when it has a free place.
+    pub(super) fn nobody(&self, call: &ActivityCall, conversation: &Conversation) -> Option<String> {
+        let Some(request) = self.route_in_force(call) else { return self.dispatch.nobody(call) };
+        let found = request.check().and_then(|()| {
+            self.asked(call, conversation, request, |ask, _| {
+                self.dispatch.somebody(&Ask { even_if_full: true, ..*ask }).map(drop)
+            })
+        });
+        found.err().map(|error| error.to_string())
+    }
+
+    /// Whether a worker that is not in `excluded` could take this call.
+    pub(super) fn somebody_else(&self, call: &ActivityCall, conversation: &Conversation, excluded: &[Name]) -> bool {
+        let Some(request) = self.route_in_force(call) else { return self.dispatch.somebody_else(call, excluded) };
+        self.asked(call, conversation, request, |ask, _| {
+            let found = self.dispatch.somebody(&Ask { even_if_full: true, lost: excluded, ..*ask });
+            found.is_ok_and(|names| names.iter().any(|name| !excluded.contains(name)))
+        })
+    }
+}
