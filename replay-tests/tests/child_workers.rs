@@ -191,7 +191,7 @@ async fn recorded(app: &Antiphon, id: &str, part: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_way_to_die_costs_a_leg_and_the_record_names_it() {
+async fn d_t2_each_way_to_die_costs_a_leg_of_the_same_conversation_and_the_record_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let app = engine(folder.path(), worker().processes(2)).start().unwrap();
     let ways = [

@@ -1,6 +1,6 @@
 use super::link::{Link, LinkError};
 use super::settings::ChildSettings;
-use super::state::{Ended, Leg, Out, Stage, State};
+use super::state::{Ended, Out, Stage, State};
 use crate::Worker;
 use crate::inbox::{Inbox, Message};
 use crate::worker::Responder;
@@ -236,13 +236,8 @@ impl Linked {
             Up::Register(_) => {
                 return Err(WireError::Unexpected { found: Kind::Register });
             }
-            Up::Accepted(leg) => {
-                if let Some(known) = state.legs.get_mut(&leg) {
-                    known.accepted = true;
-                }
-                return Ok(());
-            }
-            Up::Pong { .. } => return Ok(()),
+            // Signs of life; whether a body has begun is for its answer to show.
+            Up::Accepted(_) | Up::Pong { .. } => return Ok(()),
             Up::Leave { reason } => {
                 state.leaves(bounded_text(&reason));
                 return Ok(());
@@ -301,7 +296,7 @@ impl Worker for Linked {
             let _ = self.inbox.get_or_init(|| responder.inbox());
             if state.stage == Stage::Up {
                 let leg = LegKey { conversation: request.conversation, leg: request.leg };
-                state.legs.insert(leg, Leg::default());
+                state.legs.insert(leg, None);
                 state.out.push(Out::Send(Box::new(request), responder));
             }
         }
@@ -330,3 +325,6 @@ impl Worker for Linked {
         self.to_write.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,15 +36,6 @@ pub(crate) enum Ended {
     Broken(String),
 }
 
-/// A leg that a process has.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Leg {
-    /// The process has said that it has it.
-    pub(crate) accepted: bool,
-    /// It was told to stop it, so long ago.
-    pub(crate) stopping_ms: Option<u64>,
-}
-
 /// All that is known of one worker process. Time comes in by [`State::pass`], so what follows from it needs no clock.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -53,7 +44,8 @@ pub(crate) struct State {
     pub(crate) spec: WorkerSpec,
     /// To be written, in order.
     pub(crate) out: Vec<Out>,
-    pub(crate) legs: BTreeMap<LegKey, Leg>,
+    /// The legs that it has, and how long ago it was told to stop them.
+    pub(crate) legs: BTreeMap<LegKey, Option<u64>>,
     pub(crate) ended: Option<Ended>,
     /// Nothing is to be started any more.
     pub(crate) stopping: bool,
@@ -116,8 +108,8 @@ impl State {
 
     /// Tells it to stop a leg, if it has it.
     pub(crate) fn cancel(&mut self, leg: LegKey) {
-        if let Some(known) = self.legs.get_mut(&leg) {
-            known.stopping_ms.get_or_insert(0);
+        if let Some(stopping_ms) = self.legs.get_mut(&leg) {
+            stopping_ms.get_or_insert(0);
             self.out.push(Out::Frame(Down::CancelLeg(leg)));
         }
     }
@@ -153,8 +145,8 @@ impl State {
             (self.unanswered, self.pinged_ms) = (true, 0);
         }
         let within = settings.stop_within_ms?;
-        for (leg, known) in &mut self.legs {
-            let Some(waited) = &mut known.stopping_ms else { continue };
+        for (leg, stopping_ms) in &mut self.legs {
+            let Some(waited) = stopping_ms else { continue };
             *waited += ms;
             if *waited >= within {
                 let LegKey { conversation, leg } = leg;
@@ -226,8 +218,8 @@ mod tests {
     #[test]
     fn a_leg_that_goes_on_although_it_was_told_to_stop_kills_its_process() {
         let mut state = up();
-        state.legs.insert(leg(1), Leg::default());
-        state.legs.insert(leg(2), Leg::default());
+        state.legs.insert(leg(1), None);
+        state.legs.insert(leg(2), None);
         state.cancel(leg(2));
         state.cancel(leg(3));
         assert_eq!(state.out.len(), 1, "nothing is said about a leg that it does not have");
