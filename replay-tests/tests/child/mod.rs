@@ -186,7 +186,11 @@ pub fn strange(role: &str) -> ! {
         version: "1".to_owned(),
     }));
     while let Ok(Some(frame)) = link.receive() {
-        let Down::Dispatch(request) = Down::of(&frame).unwrap() else { continue };
+        let request = match Down::of(&frame).unwrap() {
+            Down::Dispatch(request) => request,
+            Down::Drain { .. } => break,
+            _ => continue,
+        };
         let leg = LegKey { conversation: request.conversation, leg: request.leg };
         let answer = Answer::Completed { result: vec![Payload::json(b"[7,7]".as_slice())] };
         let result = |leg: LegKey, token: Token| Up::Result { leg, token, answer: answer.clone() };
