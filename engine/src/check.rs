@@ -18,7 +18,7 @@ use crate::recorded::Recorded;
 use crate::run::fold;
 use crate::state::{Activity, RunState};
 use antiphon_conversation::{Deadlines, Leg, Phase};
-use antiphon_history::{ConversationKey, HistoryFile, Ordinal, RunKey};
+use antiphon_history::{ConversationKey, EntityState, HistoryFile, Ordinal, RunKey};
 
 /// An invariant that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,14 @@ pub enum Broken {
         run: RunKey,
         /// What differs.
         field: String,
+    },
+    /// Invariant 9: a routine that nothing will ever move, or that moves when nothing is due.
+    #[error("routine {id:?} {problem} (invariant 9)")]
+    Routine {
+        /// Its id.
+        id: String,
+        /// What is wrong.
+        problem: &'static str,
     },
     /// Invariant 9: a timer that is in no index would never fire.
     #[error("timer {ordinal} of run {run:?} is in no index (invariant 9)")]
@@ -127,6 +135,7 @@ impl Partition {
         if !self.core.dispatch.within_capacity() {
             return Err(Broken::OverCapacity);
         }
+        self.check_routines()?;
         for (&run, held) in &self.runs {
             let state = &held.state;
             let open = state.activities.len() + state.timers.len();
@@ -168,6 +177,26 @@ impl Partition {
                     && !self.core.deadlines.contains(&(at, Due::Activity(run, ordinal)))
                 {
                     return stuck("its next deadline is in no index");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Partition {
+    /// Each routine stands in the index where its state says, and an open slot has an open run, as far as that is in memory.
+    fn check_routines(&self) -> Result<(), Broken> {
+        for (_, entity) in self.core.entities.iter() {
+            let EntityState::Routine(Some(state)) = &entity.state else { continue };
+            let broken = |problem| Err(Broken::Routine { id: state.id.clone(), problem });
+            if !self.core.routines.agrees(state) {
+                return broken("is not in the index where it is due");
+            }
+            for open in &state.open {
+                let Some(run) = open.run else { return broken("has an open slot without a run") };
+                if self.runs.get(&run).is_some_and(|run| run.state.status.is_closed()) {
+                    return broken("has an open slot whose run has ended");
                 }
             }
         }

@@ -23,6 +23,8 @@ pub struct Config {
     pub heartbeat_record_ms: u64,
     /// Polls of one workflow within one turn before it is blocked as spinning.
     pub polls_max: u32,
+    /// The engine carries due routines out by itself. Without it somebody calls `run_due`.
+    pub run_routines: bool,
 }
 
 impl Default for Config {
@@ -41,6 +43,7 @@ impl Default for Config {
             heartbeat_record_ms: 10_000,
             // A workflow that yields to itself a few times is odd but fine; a thousand times in one turn is a loop.
             polls_max: 1_000,
+            run_routines: false,
         }
     }
 }

@@ -1,3 +1,4 @@
+use crate::RoutinesReply;
 use crate::repair::{RepairError, RepairReply};
 use antiphon_conversation::Request;
 use antiphon_history::{BlockedReason, ConversationKey, Failure, IdError, Name, Payload, RunId};
@@ -62,6 +63,8 @@ pub enum Reply {
     },
     /// What an operator asked of [`crate::Input::Repair`].
     Repair(Box<RepairReply>),
+    /// What was asked about routines.
+    Routines(Box<RoutinesReply>),
     /// The request changed nothing.
     Refused(RequestError),
 }

@@ -1,7 +1,9 @@
 //! The entities of a partition in memory: what has a stream of its own besides the runs.
 
 use crate::partition::Core;
-use antiphon_history::{CatalogueRow, Entity, EntityEvent, EntityName, IllegalEntityEvent, RunKey, Timestamp};
+use antiphon_history::{
+    CatalogueRow, Entity, EntityEvent, EntityName, EntityState, IllegalEntityEvent, RunKey, Timestamp,
+};
 use std::collections::BTreeMap;
 
 /// All entities of the partition: few, small, and always in memory.
@@ -86,6 +88,9 @@ impl crate::Partition {
     /// Takes an entity over from its row. Called for all of them before anything else, once the partition is new.
     pub fn load_entity(&mut self, row: &CatalogueRow) {
         self.core.entities.load(row);
+        if let Some(EntityState::Routine(Some(state))) = row.entity.as_deref().map(|entity| &entity.state) {
+            self.core.routines.add(state);
+        }
         self.core.now = self.core.now.max(row.updated_at);
     }
 

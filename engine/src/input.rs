@@ -1,3 +1,4 @@
+use crate::RoutinesRequest;
 use crate::dispatch::WorkerSpec;
 use crate::effect::ReplyTo;
 use crate::repair::RepairRequest;
@@ -86,6 +87,9 @@ pub enum Input {
         /// The watermark.
         through: u64,
     },
+    /// Somebody asks something about routines. Answered when what follows is durable. What
+    /// [`Partition::needs_of_request`](crate::Partition::needs_of_request) names must have been brought into memory.
+    Routines(RoutinesRequest, ReplyTo),
     /// Time has passed.
     Tick,
 }

@@ -50,5 +50,8 @@ pub use repair::{
     By, FINDINGS_MAX, Finding, RepairError, RepairReply, RepairRequest, Report, Rule, RuleStats, Thresholds, Which,
 };
 pub use replay::{Replayed, replay, replay_prefix};
-pub use routine::{Calendar, CalendarError, NoCalendar};
+pub use routine::{
+    Calendar, CalendarError, NoCalendar, Ran, RanSlot, RoutineError, RoutineFilter, RoutineView, RoutinesReply,
+    RoutinesRequest,
+};
 pub use waits::{ActivityWait, CancelWait, SideEffectWait, SignalWait, TimerWait};

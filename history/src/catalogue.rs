@@ -346,6 +346,7 @@ mod tests {
             semantics: 1,
             driver: "native".into(),
             request_id: None,
+            routine: None,
         }))
     }
 

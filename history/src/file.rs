@@ -160,6 +160,7 @@ mod tests {
             semantics: 1,
             driver: "native".into(),
             request_id: None,
+            routine: None,
         }));
         let record = Record { run: RunKey(1), first_seq: 1, at: Timestamp(5), events: Events::Run(vec![started]) };
         HistoryFile {

@@ -1,4 +1,4 @@
-use crate::{ActivityCall, ActivityOutcome, Blocked, Failure, Ordinal, Payload, RunId, Site, Timestamp};
+use crate::{ActivityCall, ActivityOutcome, Blocked, Failure, Ordinal, Payload, RoutineSlot, RunId, Site, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -277,4 +277,7 @@ pub struct RunStarted {
     /// The starter's id for this request.
     #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// The slot of a routine that the run carries out. Boxed: few runs have one.
+    #[serde(rename = "rt", default, skip_serializing_if = "Option::is_none")]
+    pub routine: Option<Box<RoutineSlot>>,
 }

@@ -159,7 +159,11 @@ impl fmt::Display for RunEvent {
         f.write_str(self.name())?;
         match self {
             RunEvent::RunStarted(started) => {
-                write!(f, " {} v{} {}", started.workflow_type, started.version, List(&started.input))
+                write!(f, " {} v{} {}", started.workflow_type, started.version, List(&started.input))?;
+                match &started.routine {
+                    Some(of) => write!(f, " routine={} slot={} attempt={}", of.routine, of.slot, of.attempt),
+                    None => Ok(()),
+                }
             }
             RunEvent::ActivityResolved { ordinal, outcome } => write!(f, " {ordinal} {outcome}"),
             RunEvent::SignalReceived { name, input, .. } => write!(f, " {name} {}", List(input)),

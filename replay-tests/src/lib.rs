@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`world`] | a partition on paper: inputs and time by hand, every segment kept |
 //! | [`programs`] | workflows, kept as long as their recorded histories |
+//! | `routines` | routines in a world |
 //! | [`scenarios`] | the recordings: how each history in `fixtures/histories` came about |
 //! | [`strangers`] | bytes that nobody of ours wrote, and everything that reads them |
 
 pub mod programs;
+mod routines;
 pub mod scenarios;
 pub mod strangers;
 pub mod world;

@@ -3,6 +3,7 @@
 //! There is no store, thread, clock or worker: a test says what arrives, and reads what leaves. After every step the
 //! engine's invariants are checked.
 
+use antiphon::WallCalendar;
 use antiphon_conversation::{Answer, Request};
 use antiphon_engine::{
     Batch, Config, Context, Effect, Ending, IdReuse, Input, Origin, Partition, Program, Programs, RepairReply,
@@ -126,6 +127,9 @@ pub struct World {
     next_reply: u64,
     programs: Programs,
     workers: Vec<WorkerSpec>,
+    pub(crate) config: Config,
+    /// The archive was told of: runs may have left memory.
+    pub(crate) archived: bool,
 }
 
 /// A worker on the default queue.
@@ -148,7 +152,7 @@ impl World {
     /// A partition with these workflows and connected workers.
     pub fn with_programs(programs: Programs, workers: Vec<WorkerSpec>) -> World {
         let mut world = World {
-            partition: partition(&programs, 0, 0),
+            partition: partition(&programs, Config::default(), 0, 0),
             now: 1_000,
             records: Vec::new(),
             payloads: BTreeMap::new(),
@@ -160,6 +164,8 @@ impl World {
             next_reply: 0,
             programs,
             workers: workers.clone(),
+            config: Config::default(),
+            archived: false,
         };
         for spec in workers {
             world.step(Input::WorkerJoined(spec));
@@ -169,11 +175,12 @@ impl World {
 
     /// One input at the current time; its segment is durable and its effects are out when this returns.
     pub fn step(&mut self, input: Input) {
+        self.bring_in_needed(&input);
         self.partition.step(input, Timestamp(self.now));
         self.flush();
     }
 
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         self.partition.check().expect("the invariants hold after every step");
         let Batch { segment, effects, .. } = self.partition.take();
         if let Some(body) = segment {
@@ -194,7 +201,7 @@ impl World {
         }
     }
 
-    fn reply_to(&mut self) -> ReplyTo {
+    pub(crate) fn reply_to(&mut self) -> ReplyTo {
         self.next_reply += 1;
         ReplyTo(self.next_reply)
     }
@@ -309,7 +316,7 @@ impl World {
         self.sent.clear();
         let runs = self.runs();
         let last = runs.keys().last().map_or(0, |run| run.0);
-        self.partition = partition(&self.programs, self.segments, last);
+        self.partition = partition(&self.programs, self.config, self.segments, last);
         self.entities().iter().for_each(|row| self.partition.load_entity(row));
         for spec in self.workers.clone() {
             self.step(Input::WorkerJoined(spec));
@@ -396,7 +403,7 @@ pub fn target(id: &str) -> Target {
     Target { workflow: WorkflowKey::new(id).expect("tests use usable ids"), run: None }
 }
 
-fn partition(programs: &Programs, last_segment: u64, last_run: u64) -> Partition {
+fn partition(programs: &Programs, config: Config, last_segment: u64, last_run: u64) -> Partition {
     let origin = Origin { store_id: [1; 16], secret: [2; 32], last_segment, last_run, now: Timestamp(1_000) };
-    Partition::new(Config::default(), programs.clone(), origin)
+    Partition::new(config, programs.clone(), origin).with_calendar(Arc::new(WallCalendar::default()))
 }

@@ -2,7 +2,8 @@ use crate::inbox::{Inbox, Message, Rejected};
 use crate::shell::Ending;
 use crate::{Clock, Config, Error, StoreSource};
 use antiphon_engine::{
-    RepairReply, RepairRequest, Reply, RequestError, RunOutcome, StartRequest, Stats, Target, WorkerView,
+    RepairReply, RepairRequest, Reply, RequestError, RoutinesReply, RoutinesRequest, RunOutcome, StartRequest, Stats,
+    Target, WorkerView,
 };
 use antiphon_history::{Payload, RunId};
 use antiphon_recorder::Reader;
@@ -98,6 +99,20 @@ impl Handle {
     pub async fn repair(&self, request: RepairRequest) -> Result<RepairReply, Error> {
         match self.ask(|reply| Message::Repair(Box::new(request), reply)).await? {
             Reply::Repair(reply) => Ok(*reply),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Asks something about routines. What follows from it is durable on return. A refusal is a reply too.
+    ///
+    /// Errors: [`Error::DiskFull`] if runs would be started and none are taken now.
+    pub async fn routines(&self, request: RoutinesRequest) -> Result<RoutinesReply, Error> {
+        let starts = matches!(request, RoutinesRequest::RunDue { .. } | RoutinesRequest::RunNow { .. });
+        if starts && self.full.load(Ordering::Relaxed) {
+            return Err(Error::DiskFull);
+        }
+        match self.ask(|reply| Message::Routines(Box::new(request), reply)).await? {
+            Reply::Routines(reply) => Ok(*reply),
             other => Err(unexpected(other)),
         }
     }

@@ -1,6 +1,6 @@
 use crate::sync::{AtomicBool, Mutex, MutexGuard, WakeUp, look_out};
 use antiphon_conversation::{Answer, Token};
-use antiphon_engine::{RepairRequest, Reply, StartRequest, Stats, Target, WorkerView};
+use antiphon_engine::{RepairRequest, Reply, RoutinesRequest, StartRequest, Stats, Target, WorkerView};
 use antiphon_history::{ConversationKey, Payload};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -40,6 +40,7 @@ pub(crate) enum Message {
         details: Option<Payload>,
     },
     Repair(Box<RepairRequest>, oneshot::Sender<Reply>),
+    Routines(Box<RoutinesRequest>, oneshot::Sender<Reply>),
     WorkerJoined(std::sync::Arc<dyn crate::Worker>),
     WorkerLeft {
         name: String,

@@ -91,6 +91,10 @@ impl<'a> Session<'a> {
             refuse_missing(&shell.programs, reader.as_mut())?;
         }
         let mut partition = Partition::new(shell.config.engine, shell.programs.clone(), origin);
+        #[cfg(feature = "cron")]
+        {
+            partition = partition.with_calendar(Arc::new(crate::WallCalendar::default()));
+        }
         for row in reader.entities()? {
             partition.load_entity(&row);
         }
@@ -194,7 +198,7 @@ impl<'a> Session<'a> {
             let timeout = if idle && !self.writer_gone { self.timeout() } else { Some(Duration::ZERO) };
             self.shell.inbox.take(&mut taken, wanted, timeout);
             // Nothing is under way and a test waits: its clock skips to the next moment at which something happens.
-            if taken.is_empty() && pending.is_empty() && self.skip_time() {
+            if taken.is_empty() && pending.is_empty() && self.skip_time()? {
                 continue;
             }
             for message in taken.drain(..) {
@@ -227,7 +231,7 @@ impl<'a> Session<'a> {
             }
             self.draining = self.stopping && pending.is_empty();
             if !self.draining {
-                self.partition.step(Input::Tick, self.now());
+                self.tick(self.now())?;
             }
         }
     }
@@ -266,18 +270,30 @@ impl<'a> Session<'a> {
 
     /// Lets a clock that stands still jump to the next moment at which something happens. If there is none, whoever waits
     /// for a run that can never go on is told.
-    fn skip_time(&mut self) -> bool {
+    fn skip_time(&mut self) -> Result<bool, StoreError> {
         if !self.can_skip() || !self.shell.inbox.is_empty() {
-            return false;
+            return Ok(false);
         }
         match [self.partition.next_deadline(), self.cold_due].into_iter().flatten().min() {
             Some(next) if self.shell.clock.skip_to(self.on_clock(next)) => {
-                self.partition.step(Input::Tick, self.now());
-                true
+                self.tick(self.now())?;
+                Ok(true)
             }
-            Some(_) => false,
-            None => self.partition.tell_stuck(),
+            Some(_) => Ok(false),
+            None => Ok(self.partition.tell_stuck()),
         }
+    }
+
+    /// Lets time pass. Routines that are due by themselves look for the runs of their ids: those must be in memory.
+    fn tick(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let needs = self.partition.tick_needs(now);
+        if !needs.is_empty() && self.shell.full.load(Ordering::Relaxed) {
+            self.partition.hold_routines();
+        } else {
+            needs.iter().try_for_each(|workflow| self.bring_in(workflow))?;
+        }
+        self.partition.step(Input::Tick, now);
+        Ok(())
     }
 
     fn handle(&mut self, message: Message) -> Result<(), StoreError> {
@@ -314,6 +330,12 @@ impl<'a> Session<'a> {
             }
             Message::Heartbeat { conversation, leg, token, details } => {
                 Input::Heartbeat { conversation, leg, token, details }
+            }
+            Message::Routines(request, caller) => {
+                for workflow in self.partition.needs_of_request(&request, now) {
+                    self.bring_in(&workflow)?;
+                }
+                Input::Routines(*request, self.caller(caller))
             }
             Message::WorkerJoined(worker) => {
                 let spec = worker.spec();
@@ -414,8 +436,7 @@ impl<'a> Session<'a> {
         self.cold_due = rest.first().map(|(due, _)| *due);
         let one_moment = taken.is_empty() && self.cold_due.is_some_and(|due| due <= now);
         self.due_page = if one_moment { self.due_page * 2 } else { DUE_AT_ONCE };
-        self.partition.step(Input::Tick, now);
-        Ok(())
+        self.tick(now)
     }
 
     /// Hands the open batch to the writer, if it is free; writes it right here if that is quicker.

@@ -262,6 +262,13 @@ impl Builder {
         self
     }
 
+    /// Lets this engine carry out due routines by itself. Default: somebody calls
+    /// [`Routines::run_due`](crate::Routines::run_due). Given behind [`config`](Builder::config).
+    pub fn run_routines(mut self) -> Builder {
+        self.config.engine.run_routines = true;
+        self
+    }
+
     /// Replaces all bounds and waits.
     pub fn config(mut self, config: Config) -> Builder {
         self.config = config;

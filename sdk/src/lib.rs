@@ -28,6 +28,7 @@
 //! |---|---|
 //! | write activities and workflows | [`activity`], [`workflow`], [`ActivityContext`], [`WorkflowContext`], [`race!`] |
 //! | run them | [`Antiphon::open`], [`Builder`], [`RunHandle`] |
+//! | start them by a schedule | [`Antiphon::routines`], [`Routine`], [`Builder::run_routines`] |
 //! | test them | [`Antiphon::test`], [`Builder::replay`], [`ActivityContext::unit_test`] |
 
 // The macros name this crate by its public name, also inside it.
@@ -50,18 +51,26 @@ mod outcome;
 mod pool;
 mod program;
 mod route;
+mod routine;
+mod routines;
 mod testing;
 mod value;
 mod workflow_call;
 
 pub use activity_context::ActivityContext;
 pub use antiphon_engine::router::{Candidate, CustomAsk, GuardAsk};
-pub use antiphon_engine::{IdReuse, Programs, Replayed, RequestError as RefusedRequest};
+pub use antiphon_engine::{
+    IdReuse, Programs, Ran, RanSlot, Replayed, RequestError as RefusedRequest, RoutineError, RoutineFilter, RoutineView,
+};
 pub use antiphon_history::{
-    CatalogueRow, Health, HistoryFile, Name, RouteError, RouteRequest, RunId, RunStatus, TimeoutKind, Timestamp,
+    CatalogueRow, CatchUp, Change, Health, HistoryFile, Name, Overlap, RetryPolicy, RouteError, RouteRequest,
+    RoutinePatch, RoutineState, RoutineStatus, RunId, RunStatus, Schedule, SkipReason, Slot, SlotOutcome, TimeoutKind,
+    Timestamp,
 };
 pub use antiphon_macros::{activity, workflow};
 pub use antiphon_recorder::{Durability, Filter};
+#[cfg(feature = "cron")]
+pub use antiphon_runtime::WallCalendar;
 pub use antiphon_runtime::{Config, Status};
 pub use app::{Builder, OpenError};
 pub use args::Args;
@@ -75,6 +84,8 @@ pub use error::{CallError, CallRefused, EngineError, Error, Never, OptionError, 
 pub use handle::{Antiphon, RequestError, RunError, RunHandle};
 pub use pool::Pool;
 pub use route::Route;
+pub use routine::{Routine, timestamp};
+pub use routines::{Routines, RoutinesError};
 pub use testing::ReplayError;
 pub use value::{DecodeError, EncodeError, Place, decode, encode};
 pub use workflow_call::{WorkflowCall, WorkflowParts};

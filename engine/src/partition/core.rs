@@ -36,6 +36,9 @@ impl Core {
                 event if event.is_terminal() => {
                     self.stats.ended += 1;
                     self.tell_waiters(run);
+                    if let Some(of) = &run.state.started.routine {
+                        self.run_of_slot_ended(of, run.state.key, run.state.outcome.as_deref());
+                    }
                 }
                 _ => {}
             }

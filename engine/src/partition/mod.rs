@@ -10,6 +10,8 @@
 //! | `memory.rs` | bringing runs into memory and letting go of them |
 //! | `dead_letters.rs` | activities whose attempts or losses are used up: held, retried, discarded |
 //! | `reconcile.rs` | what is stuck, and its repair |
+//! | `routines.rs` | what callers ask about routines |
+//! | `slots.rs` | carrying routines out |
 
 mod activities;
 mod core;
@@ -17,17 +19,21 @@ mod dead_letters;
 mod memory;
 mod reconcile;
 mod requests;
+mod routines;
 mod routing;
+mod slots;
 
 use crate::dispatch::{Dispatch, WorkerView};
 use crate::entities::Entities;
 use crate::repair::{Rule, RuleStats};
+use crate::routine::Routines;
 use crate::run::Run;
-use crate::{Batch, Config, Input, Programs, ReplyTo};
+use crate::{Batch, Calendar, Config, Input, NoCalendar, Programs, ReplyTo};
 use antiphon_conversation::TokenMint;
 use antiphon_history::limits::bounded_text;
 use antiphon_history::{ExitReason, Ordinal, RunKey, SegmentWriter, Timestamp, WorkflowKey, planted};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub use memory::LoadError;
 
@@ -71,6 +77,8 @@ pub(crate) struct Core {
     held_bytes: usize,
     /// The earliest timer of the runs that were let go of since somebody asked.
     left_due: Option<Timestamp>,
+    pub(crate) routines: Routines,
+    calendar: Arc<dyn Calendar>,
     pub(crate) stats: Stats,
     repairs: [RuleStats; Rule::ALL.len()],
 }
@@ -157,10 +165,18 @@ impl Partition {
                 archived: origin.last_segment,
                 held_bytes: 0,
                 left_due: None,
+                routines: Routines::default(),
+                calendar: Arc::new(NoCalendar),
                 stats: Stats::default(),
                 repairs: Default::default(),
             },
         }
+    }
+
+    /// The same, with a calendar that reads cron expressions and knows time zones.
+    pub fn with_calendar(mut self, calendar: Arc<dyn Calendar>) -> Partition {
+        self.core.calendar = calendar;
+        self
     }
 
     /// Takes one input at `now`. What follows is in the next [`Partition::take`].
@@ -192,7 +208,8 @@ impl Partition {
                 self.heartbeat(conversation, leg, token, details);
             }
             Input::Archived { through } => self.core.archived = self.core.archived.max(through),
-            Input::Tick => {}
+            Input::Routines(request, reply) => self.routines(request, reply),
+            Input::Tick => self.tick_routines(),
         }
         self.dispatch();
         self.let_go_of_some();
@@ -225,7 +242,7 @@ impl Partition {
     /// The next moment at which something must happen without an input. Step with [`Input::Tick`] then.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let due = self.core.deadlines.first().map(|(at, _)| *at);
-        due.into_iter().chain(self.next_leaving()).min()
+        due.into_iter().chain(self.next_leaving()).chain(self.next_routine()).min()
     }
 
     /// The earliest timer of the runs that were let go of since the last call: from then on the caller must look into the

@@ -1,9 +1,11 @@
 use super::Partition;
 use crate::run::Run;
 use crate::state::RunState;
-use crate::{IdReuse, Reply, ReplyTo, RequestError, SEMANTICS, StartRequest, Target};
+use crate::{IdReuse, Program, Reply, ReplyTo, RequestError, SEMANTICS, StartRequest, Target};
 use antiphon_history::limits::{PAYLOAD_MAX_BYTES, bounded_text};
-use antiphon_history::{IdError, Payload, RunEvent, RunId, RunKey, RunStarted, RunStatus, WorkflowKey, planted};
+use antiphon_history::{
+    IdError, Payload, RoutineSlot, RunEvent, RunId, RunKey, RunStarted, RunStatus, WorkflowKey, planted,
+};
 use std::sync::Arc;
 
 impl Partition {
@@ -26,26 +28,58 @@ impl Partition {
     fn try_start(&mut self, request: StartRequest) -> Result<(RunKey, bool), RequestError> {
         check_workflow(&request.workflow)?;
         check_payloads(&request.input)?;
-        let Some(program) = self.core.programs.get(&request.workflow_type).cloned() else {
-            let known = self.core.programs.names().join(", ");
-            let known = if known.is_empty() { "none".to_owned() } else { known };
-            return Err(RequestError::UnknownWorkflow { workflow_type: request.workflow_type, known });
-        };
+        let program = self.find_program(&request.workflow_type)?;
         if let Some(run) = self.newest(&request.workflow)
             && !may_replace(run.state.status, request.id_reuse)
             && !planted!("second-run-for-one-id")
         {
             return same_or_conflict(run, &request).map(|()| (run.state.key, true));
         }
-        // Read before anything is written: a run that can never begin would be blocked for ever.
-        program.check_input(&request.input).map_err(|problem| RequestError::Undecodable {
-            workflow_type: request.workflow_type.clone(),
-            problem: bounded_text(&problem),
-        })?;
+        check_readable(program.as_ref(), &request.workflow_type, &request.input)?;
+        self.check_room()?;
+        Ok((self.begin(request, program.as_ref(), None), false))
+    }
 
+    fn find_program(&self, workflow_type: &str) -> Result<Arc<dyn Program>, RequestError> {
+        self.core.programs.get(workflow_type).cloned().ok_or_else(|| {
+            let known = self.core.programs.names().join(", ");
+            let known = if known.is_empty() { "none".to_owned() } else { known };
+            RequestError::UnknownWorkflow { workflow_type: workflow_type.to_owned(), known }
+        })
+    }
+
+    /// The code of a workflow type, if it is there and can read this input.
+    pub(super) fn program_for(&self, workflow_type: &str, input: &[Payload]) -> Result<Arc<dyn Program>, RequestError> {
+        let program = self.find_program(workflow_type)?;
+        check_readable(program.as_ref(), workflow_type, input)?;
+        Ok(program)
+    }
+
+    fn check_room(&self) -> Result<(), RequestError> {
         if self.core.held_bytes > self.core.config.held_bytes_max {
             return Err(RequestError::Overloaded { runs: self.runs.len() });
         }
+        Ok(())
+    }
+
+    /// The code for a run that a routine starts under an id which nobody may have had before.
+    pub(super) fn startable(&self, request: &StartRequest) -> Result<Arc<dyn Program>, RequestError> {
+        check_workflow(&request.workflow)?;
+        self.check_room()?;
+        if let Some(run) = self.newest(&request.workflow) {
+            let (workflow_id, run_id) = (request.workflow.to_string(), run.state.started.run_id);
+            return Err(RequestError::Conflict { workflow_id, run_id, what: "starter" });
+        }
+        self.program_for(&request.workflow_type, &request.input)
+    }
+
+    /// Begins a run; everything has been checked.
+    pub(super) fn begin(
+        &mut self,
+        request: StartRequest,
+        program: &dyn Program,
+        routine: Option<Box<RoutineSlot>>,
+    ) -> RunKey {
         let key = RunKey(self.core.next_run);
         self.core.next_run += 1;
         let run_id = self.core.run_id(key);
@@ -59,14 +93,15 @@ impl Partition {
             semantics: SEMANTICS,
             driver: "native".to_owned(),
             request_id: request.request_id,
+            routine,
         });
         let state = RunState::new(key, Arc::clone(&started));
-        let mut run = Box::new(Run::begin(state, program.as_ref(), &self.core.config));
+        let mut run = Box::new(Run::begin(state, program, &self.core.config));
         self.core.arrive(&mut run, RunEvent::RunStarted(started));
         self.core.stats.started += 1;
         self.runs.insert(key, run);
         self.ids.insert((request.workflow.fingerprint(), key));
-        Ok((key, false))
+        key
     }
 
     pub(super) fn signal(
@@ -141,6 +176,17 @@ impl Partition {
 }
 
 impl super::Core {
+    /// An id for a routine that was given none: ordered by the time of creation, unique across stores.
+    pub(super) fn new_routine_id(&self) -> String {
+        let mut hasher = blake3::Hasher::new_derive_key("antiphon 2026 routine id");
+        hasher.update(&self.store_id);
+        // Routines are never forgotten, so their number is never the same again.
+        hasher.update(&(self.routines.len() as u64).to_le_bytes());
+        let mut unique = [0u8; 16];
+        unique.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        RunId::from_parts(self.now, unique).to_string()
+    }
+
     /// A run id that no other run of any store has: over the store's id and the run's key, under the store's clock.
     fn run_id(&self, key: RunKey) -> RunId {
         let mut hasher = blake3::Hasher::new_derive_key("antiphon 2026 run id");
@@ -172,6 +218,14 @@ fn same_or_conflict(run: &Run, request: &StartRequest) -> Result<(), RequestErro
         return Ok(());
     };
     Err(RequestError::Conflict { workflow_id: request.workflow.to_string(), run_id: started.run_id, what })
+}
+
+/// Read before anything is written: a run that can never begin would be blocked for ever.
+fn check_readable(program: &dyn Program, workflow_type: &str, input: &[Payload]) -> Result<(), RequestError> {
+    program.check_input(input).map_err(|problem| RequestError::Undecodable {
+        workflow_type: workflow_type.to_owned(),
+        problem: bounded_text(&problem),
+    })
 }
 
 fn check_workflow(workflow: &WorkflowKey) -> Result<(), IdError> {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `audit` | store | what operators and repairs did |
 //! | `routing` | task queue | which worker had the last turn, and which affinity keys are whose |
+//! | `routine` | durable job | what was asked of it, and what became of its slots |
 //!
 //! An entity's records lie in the same segments as those of runs, under keys from 2^55 on. Its state is the fold of its
 //! events; the archive keeps it in the entity's row, so a start reads one row each and no history. That is why every state has
@@ -15,7 +16,7 @@ mod routing;
 pub use audit::{AuditEvent, AuditState};
 pub use routing::{Affinity, Cursor, RoutingEvent, RoutingReset, RoutingState};
 
-use crate::{Name, RunKey, Timestamp};
+use crate::{Name, RoutineEvent, RoutineState, RunKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -51,6 +52,9 @@ pub enum EntityName {
         /// The queue.
         Name,
     ),
+    /// A durable job, by its id.
+    #[serde(rename = "ro")]
+    Routine(String),
 }
 
 impl EntityName {
@@ -63,6 +67,7 @@ impl fmt::Display for EntityName {
         match self {
             EntityName::Audit => f.write_str("audit"),
             EntityName::Routing(queue) => write!(f, "routing:{queue}"),
+            EntityName::Routine(id) => write!(f, "routine:{id}"),
         }
     }
 }
@@ -83,6 +88,9 @@ pub enum EntityEvent {
     /// Of a queue's routing.
     #[serde(rename = "rt")]
     Routing(RoutingEvent),
+    /// Of a routine.
+    #[serde(rename = "ro")]
+    Routine(RoutineEvent),
 }
 
 impl EntityEvent {
@@ -92,6 +100,7 @@ impl EntityEvent {
             EntityEvent::Opened { .. } => "Opened",
             EntityEvent::Audit(event) => event.name(),
             EntityEvent::Routing(event) => event.name(),
+            EntityEvent::Routine(event) => event.name(),
         }
     }
 }
@@ -103,6 +112,7 @@ impl fmt::Display for EntityEvent {
             EntityEvent::Opened { name } => write!(f, " {name}"),
             EntityEvent::Audit(event) => event.fmt(f),
             EntityEvent::Routing(event) => event.fmt(f),
+            EntityEvent::Routine(event) => event.fmt(f),
         }
     }
 }
@@ -127,6 +137,9 @@ pub enum EntityState {
     /// A queue's routing.
     #[serde(rename = "rt")]
     Routing(Box<RoutingState>),
+    /// A routine; none before its first event.
+    #[serde(rename = "ro")]
+    Routine(Option<Box<RoutineState>>),
 }
 
 /// An event that cannot follow in its entity's stream. It changes nothing.
@@ -147,6 +160,7 @@ impl Entity {
         let state = match &name {
             EntityName::Audit => EntityState::Audit(AuditState::default()),
             EntityName::Routing(_) => EntityState::Routing(Box::default()),
+            EntityName::Routine(_) => EntityState::Routine(None),
         };
         Entity { name, state }
     }
@@ -156,6 +170,7 @@ impl Entity {
         let told = match (&mut self.state, event) {
             (EntityState::Audit(state), EntityEvent::Audit(event)) => state.apply(event, at),
             (EntityState::Routing(state), EntityEvent::Routing(event)) => state.apply(event, at),
+            (EntityState::Routine(state), EntityEvent::Routine(event)) => RoutineState::fold(state, event, at),
             (_, EntityEvent::Opened { .. }) => Err("it exists already".to_owned()),
             _ => Err("it is an event of another kind of entity".to_owned()),
         };

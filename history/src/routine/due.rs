@@ -48,8 +48,8 @@ impl RoutineState {
         [retry, buffered, next, backfill].into_iter().flatten().min()
     }
 
-    /// Whether one more run may be open.
+    /// Whether one more slot may be started beside those that are open or wait for their next attempt.
     pub fn has_room(&self) -> bool {
-        self.open.len() < super::RoutineSpec::OPEN_MAX
+        self.open.len() + self.retries.len() < super::RoutineSpec::OPEN_MAX
     }
 }

@@ -1,4 +1,4 @@
-use crate::{RunKey, Timestamp};
+use crate::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -64,11 +64,11 @@ impl fmt::Display for Slot {
 }
 
 /// Which slot of which routine a run carries out; stands in the run's first event.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RoutineSlot {
-    /// The routine's key in this store.
-    #[serde(rename = "k")]
-    pub routine: RunKey,
+    /// The routine's id.
+    #[serde(rename = "id")]
+    pub routine: String,
     /// The slot.
     #[serde(rename = "s")]
     pub slot: Slot,

@@ -1,4 +1,4 @@
-use crate::{Payload, RetryPolicy, Timestamp, activity};
+use crate::{Digest, Payload, RetryPolicy, Timestamp, activity, codec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -206,7 +206,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 impl RoutineSpec {
     /// Most slots that wait for an open run.
     pub const BUFFER_MAX: usize = 100;
-    /// Most runs of one routine that are open at once.
+    /// Most slots of one routine that are open or wait for their next attempt.
     pub const OPEN_MAX: usize = 100;
     /// Most labels.
     pub const LABELS_MAX: usize = 32;
@@ -229,6 +229,18 @@ impl RoutineSpec {
             labels: BTreeMap::new(),
             paused: None,
         }
+    }
+
+    /// The digest of a request to create this, under this id if one is given: equal requests have equal ones.
+    pub fn digest(&self, id: Option<&str>) -> Digest {
+        let mut hasher = blake3::Hasher::new_derive_key("antiphon 2026 routine request");
+        hasher.update(id.map_or("", |id| id).as_bytes());
+        // No id holds it, so that the id ends here.
+        hasher.update(b"\0");
+        let mut bytes = Vec::new();
+        codec::write_event(&mut bytes, self);
+        hasher.update(&bytes);
+        Digest(*hasher.finalize().as_bytes())
     }
 
     /// What stands before the slot in the workflow ids of a routine of this id.

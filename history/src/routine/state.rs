@@ -137,10 +137,10 @@ pub struct RoutineState {
     #[serde(rename = "n", default, skip_serializing_if = "is_zero")]
     pub runs: u64,
     /// Slots that were asked for outside the schedule.
-    #[serde(rename = "nm", default, skip_serializing_if = "is_zero_u32")]
+    #[serde(rename = "nm", default, skip_serializing_if = "is_zero")]
     pub manual_runs: u32,
     /// Backfills that were asked for.
-    #[serde(rename = "nb", default, skip_serializing_if = "is_zero_u32")]
+    #[serde(rename = "nb", default, skip_serializing_if = "is_zero")]
     pub backfill_requests: u32,
     /// The attempt that ended last.
     #[serde(rename = "la", default, skip_serializing_if = "Option::is_none")]
@@ -153,12 +153,8 @@ pub struct RoutineState {
     pub last_completed: Option<EndedSlot>,
 }
 
-fn is_zero(value: &u64) -> bool {
-    *value == 0
-}
-
-fn is_zero_u32(value: &u32) -> bool {
-    *value == 0
+fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
+    *count == T::default()
 }
 
 /// An event that cannot follow what is recorded of a routine.
@@ -202,6 +198,22 @@ impl RoutineState {
             last_failed: None,
             last_completed: None,
         })
+    }
+
+    /// Folds the next event of a routine that may not exist yet. After an error nothing has changed.
+    pub(crate) fn fold(
+        state: &mut Option<Box<RoutineState>>,
+        event: &RoutineEvent,
+        at: Timestamp,
+    ) -> Result<(), String> {
+        match state {
+            Some(state) => state.apply(event, at).map_err(|illegal| illegal.problem.to_owned()),
+            None => {
+                let created = RoutineState::created(event, at).map_err(|illegal| illegal.problem.to_owned())?;
+                *state = Some(Box::new(created));
+                Ok(())
+            }
+        }
     }
 
     /// How it stands.
@@ -286,7 +298,7 @@ impl RoutineState {
             RoutineEvent::SlotStarted { slot, attempt, .. } => {
                 must(going_on || slot.is_manual(), "it is over")?;
                 must(self.open.iter().all(|open| open.slot != *slot), "the slot is open")?;
-                must(self.open.len() < RoutineSpec::OPEN_MAX, "too many slots are open")?;
+                must(*attempt > 1 || self.has_room(), "too many slots are open")?;
                 must(self.may_take(*slot, *attempt), "it is neither the next slot nor one that waits")
             }
             RoutineEvent::SlotEnded { slot, attempt, .. } => {

@@ -20,8 +20,8 @@ impl fmt::Display for Then {
 }
 
 impl fmt::Display for RoutineEvent {
+    /// What stands behind the event's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
         match self {
             RoutineEvent::Created { id, spec, next, who, why, .. } => {
                 let (schedule, target) = (spec.schedule.name(), spec.target.name());

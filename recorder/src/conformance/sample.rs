@@ -108,6 +108,7 @@ impl Sample {
             semantics: 1,
             driver: "native".to_owned(),
             request_id: None,
+            routine: None,
         };
         self.histories.entry(key).or_default();
         let run = OpenRun { key, events: 0, ordinal: 0, activities: Vec::new(), timers: Vec::new(), blocked: false };

@@ -37,6 +37,7 @@ impl Broken {
             B::OpenAfterEnd { run, .. } => (4, "a closed run has something open", Some(*run)),
             B::OverCapacity => (7, "a worker has more than it can take", None),
             B::Miscounted { .. } => (7, "the bound on memory is miscounted", None),
+            B::Routine { .. } => (9, "a routine is where nothing moves it", None),
             B::LostTimer { run, .. } => (9, "a timer is in no index", Some(*run)),
             B::NotAsRecorded { run, .. } => (6, "a run in memory is not what its record says", Some(*run)),
         };

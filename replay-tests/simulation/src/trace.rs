@@ -40,6 +40,7 @@ impl Trace {
             Input::Tick => (12, 0),
             Input::WorkerDied { name, how } => (13, (name.len() + how.len()) as u64),
             Input::Repair(_, to) => (14, to.0),
+            Input::Routines(_, to) => (15, to.0),
         };
         self.note(kind, number);
         self.note(0, now.0 as u64);
@@ -71,6 +72,7 @@ impl Trace {
                     Reply::Blocked { .. } => 4,
                     Reply::Refused(_) => 5,
                     Reply::Repair(_) => 6,
+                    Reply::Routines(_) => 7,
                 };
                 self.note(32 + kind, to.0);
             }

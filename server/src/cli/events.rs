@@ -2,6 +2,7 @@
 //! field is given a name here before it can be recorded.
 
 use super::json::{Json, payload, payloads};
+use super::routine_events;
 use antiphon_history::{
     ActivityCall, ActivityOptions, ActivityOutcome, AuditEvent, BlockedReason, ConversationEvent, DivergenceReport,
     EntityEvent, Failure, Name, Response, RouteDecision, RouteForm, RoutingEvent, RunEvent, RunStarted, Selection,
@@ -54,6 +55,7 @@ pub(super) fn run(event: &RunEvent) -> Json {
 pub(super) fn entity(event: &EntityEvent) -> Json {
     Json::Object(match event {
         EntityEvent::Opened { name } => vec![("name", name.to_string().into())],
+        EntityEvent::Routine(event) => routine_events::routine(event),
         EntityEvent::Audit(AuditEvent::Done { who, verb, on, why } | AuditEvent::Refused { who, verb, on, why }) => {
             vec![
                 ("who", who.as_str().into()),
@@ -134,9 +136,19 @@ pub(super) fn conversation(event: &ConversationEvent) -> Json {
 }
 
 fn run_started(started: &RunStarted) -> Fields {
-    let RunStarted { namespace, workflow_id, run_id, workflow_type, version, input, semantics, driver, request_id } =
-        started;
-    vec![
+    let RunStarted {
+        namespace,
+        workflow_id,
+        run_id,
+        workflow_type,
+        version,
+        input,
+        semantics,
+        driver,
+        request_id,
+        routine,
+    } = started;
+    let mut fields = vec![
         ("namespace", namespace.as_str().into()),
         ("workflow_id", workflow_id.as_str().into()),
         ("run_id", run_id.to_string().into()),
@@ -146,7 +158,9 @@ fn run_started(started: &RunStarted) -> Fields {
         ("semantics", (*semantics).into()),
         ("driver", driver.as_str().into()),
         ("request_id", request_id.as_deref().into()),
-    ]
+    ];
+    fields.extend(routine.as_deref().map(|of| ("routine", routine_events::carried_out(of))));
+    fields
 }
 
 fn call(call: &ActivityCall) -> Fields {

@@ -11,6 +11,7 @@ mod json;
 mod list;
 mod output;
 mod replay;
+mod routine_events;
 pub mod show;
 mod stats;
 mod table;

@@ -30,6 +30,7 @@ impl Story {
             semantics: 1,
             driver: "native".into(),
             request_id: None,
+            routine: None,
         }));
         let mut story = Story { key: RunKey(key), seq: 0, talks: Default::default(), file: HistoryFile::default() };
         story.run(ms, vec![started]);

@@ -49,6 +49,7 @@ fn truth() -> Vec<RunEvent> {
         semantics: 1,
         driver: "native".into(),
         request_id: None,
+        routine: None,
     };
     vec![
         RunEvent::RunStarted(Arc::new(started)),

@@ -1,0 +1,82 @@
+use super::{Calendar, CalendarError, RoutineError, first_slot};
+use antiphon_history::limits::NAME_MAX_BYTES;
+use antiphon_history::{IdError, Overlap, RoutineSpec, RoutineTarget, Schedule, Timestamp};
+
+/// Longest retry policy: each attempt is a run of its own.
+const ATTEMPTS_MAX: u32 = 1_000;
+
+/// Checks everything about a specification that needs no store. Returns its first slot.
+pub(crate) fn check_spec(
+    spec: &RoutineSpec,
+    now: Timestamp,
+    calendar: &dyn Calendar,
+) -> Result<Timestamp, RoutineError> {
+    check_schedule(&spec.schedule, spec.jitter_ms, calendar)?;
+    check_target(&spec.target)?;
+    if spec.overlap == Overlap::TerminateOther {
+        let problem = "runs can be cancelled but not terminated in this version; use cancel_other";
+        return Err(invalid("overlap", spec.overlap.name(), problem));
+    }
+    if spec.max_runs == Some(0) {
+        return Err(invalid("max_runs", "0", "it could never run; give at least 1"));
+    }
+    if !(1..=ATTEMPTS_MAX).contains(&spec.retry.max_attempts) {
+        let problem = format!("give 1 to {ATTEMPTS_MAX}");
+        return Err(invalid("retry.max_attempts", &spec.retry.max_attempts.to_string(), &problem));
+    }
+    if let Some(key) = &spec.idempotency_key {
+        IdError::check("idempotency key", key)?;
+    }
+    if spec.labels.len() > RoutineSpec::LABELS_MAX {
+        let problem = format!("give at most {}", RoutineSpec::LABELS_MAX);
+        return Err(invalid("labels", &format!("{} labels", spec.labels.len()), &problem));
+    }
+    for (name, value) in &spec.labels {
+        IdError::check("label", name)?;
+        if value.len() > NAME_MAX_BYTES {
+            return Err(invalid("labels", value, "a value may have 255 bytes"));
+        }
+    }
+    first_slot(spec, now, calendar)
+        .ok_or_else(|| invalid("schedule", spec.schedule.name(), "it has no slot before it ends"))
+}
+
+fn check_schedule(schedule: &Schedule, jitter_ms: u64, calendar: &dyn Calendar) -> Result<(), RoutineError> {
+    match schedule {
+        Schedule::Once { .. } => Ok(()),
+        Schedule::Interval { every_ms: 0, .. } => {
+            Err(invalid("schedule", "every_ms = 0", "the distance of two slots is at least 1 ms"))
+        }
+        Schedule::Interval { every_ms, phase_ms: Some(phase) } if phase >= every_ms => {
+            Err(invalid("schedule", &format!("phase_ms = {phase}"), "it is not below every_ms"))
+        }
+        // Slots start in their order: none may be drawn behind the one that follows it.
+        Schedule::Interval { every_ms, .. } if jitter_ms >= *every_ms => {
+            Err(invalid("jitter_ms", &jitter_ms.to_string(), "it is not below every_ms"))
+        }
+        Schedule::Interval { .. } => Ok(()),
+        Schedule::Cron { expression, zone } => calendar.check(expression, zone).map_err(|error| match error {
+            CalendarError::Zone => invalid("time zone", zone, &error.to_string()),
+            _ => invalid("cron expression", expression, &error.to_string()),
+        }),
+    }
+}
+
+fn check_target(target: &RoutineTarget) -> Result<(), RoutineError> {
+    let RoutineTarget::Workflow { workflow_type, id_prefix, input } = target;
+    IdError::check("workflow type", workflow_type)?;
+    // Room for the slot and the attempt behind it.
+    if id_prefix.len() > RoutineError::PREFIX_MAX_BYTES || id_prefix.chars().any(char::is_control) {
+        return Err(invalid("id prefix", id_prefix, "use up to 160 bytes without control characters"));
+    }
+    let bytes: u64 = input.iter().map(antiphon_history::Payload::len).sum();
+    if bytes > RoutineSpec::INPUT_MAX_BYTES {
+        let problem = format!("its input may have {} bytes: pass a reference", RoutineSpec::INPUT_MAX_BYTES);
+        return Err(invalid("target", &format!("an input of {bytes} bytes"), &problem));
+    }
+    Ok(())
+}
+
+pub(super) fn invalid(field: &'static str, value: &str, problem: &str) -> RoutineError {
+    RoutineError::Invalid { field, value: value.chars().take(64).collect(), problem: problem.to_owned() }
+}

@@ -1,0 +1,69 @@
+//! Routines in a [`World`].
+
+use crate::world::World;
+use antiphon_engine::{Input, Reply, RoutinesReply, RoutinesRequest};
+use antiphon_history::{Timestamp, WorkflowKey};
+
+impl World {
+    /// From now on, also behind restarts, the engine carries due routines out by itself. Before anything else is done.
+    pub fn with_routines(mut self) -> World {
+        self.config.run_routines = true;
+        self.restart(None);
+        self
+    }
+
+    /// Asks something about routines.
+    pub fn routines(&mut self, request: RoutinesRequest) -> RoutinesReply {
+        self.routines_at_once(vec![request]).pop().expect("a request is always answered")
+    }
+
+    /// Asks several things at once: they are decided in one batch, before any of them is durable.
+    pub fn routines_at_once(&mut self, requests: Vec<RoutinesRequest>) -> Vec<RoutinesReply> {
+        let mut asked = Vec::new();
+        for request in requests {
+            let to = self.reply_to();
+            let input = Input::Routines(request, to);
+            self.bring_in_needed(&input);
+            self.partition.step(input, Timestamp(self.now));
+            asked.push(to);
+        }
+        self.flush();
+        let mut reply = |to: antiphon_engine::ReplyTo| match self.replies.remove(&to.0) {
+            Some(Reply::Routines(reply)) => *reply,
+            other => panic!("a request about routines was answered with {other:?}"),
+        };
+        asked.into_iter().map(&mut reply).collect()
+    }
+
+    /// Brings into memory what routines need there, as the runtime does.
+    pub(crate) fn bring_in_needed(&mut self, input: &Input) {
+        let now = Timestamp(self.now);
+        let needs = match input {
+            Input::Archived { .. } => {
+                self.archived = true;
+                return;
+            }
+            Input::Tick => self.partition.tick_needs(now),
+            Input::Routines(request, _) => self.partition.needs_of_request(request, now),
+            _ => return,
+        };
+        // Only what the archive has can have left memory.
+        if !self.archived {
+            return;
+        }
+        for workflow in needs {
+            self.bring_in(&workflow);
+        }
+    }
+
+    fn bring_in(&mut self, workflow: &WorkflowKey) {
+        if self.partition.knows(workflow) {
+            return;
+        }
+        let found =
+            self.runs().into_values().rev().find(|history| history.row().is_ok_and(|row| row.workflow == *workflow));
+        if let Some(history) = found {
+            self.load(&history);
+        }
+    }
+}
