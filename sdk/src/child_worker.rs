@@ -14,7 +14,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Activities that run in processes of their own, so that a crash, an abort, a stack overflow or a memory kill costs a leg
-/// and not the engine: `.child_worker(ChildWorker::new("render").queue("video").activity(render).processes(2))`.
+/// and not the engine.
+///
+/// ```no_run
+/// use antiphon::{ActivityContext, Antiphon, CallError, ChildWorker, Never, WorkflowContext, activity, workflow};
+///
+/// #[activity]
+/// async fn render(_act: ActivityContext, scene: String) -> Result<String, Never> {
+///     Ok(format!("{scene}.png")) // by a library that crashes now and then
+/// }
+///
+/// #[workflow]
+/// async fn film(ctx: WorkflowContext<'_>, scene: String) -> antiphon::Result<String, CallError<Never>> {
+///     Ok(ctx.call(render(scene)).queue("video").await?)
+/// }
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let renderers = ChildWorker::new("render").queue("video").activity(render).processes(2).capacity(4);
+///     let app = Antiphon::open("data").workflow(film).child_worker(renderers).start()?;
+///     println!("{}", app.run("scene-1", film("sunrise".to_owned())).await?);
+///     Ok(())
+/// }
+/// ```
 ///
 /// The processes are this program once more: `.start()` notices that it runs in one of them and serves there instead of
 /// opening the store; it does not return. What `main` does before `.start()` is done by every process. Shared values given
