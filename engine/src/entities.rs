@@ -1,8 +1,9 @@
 //! The entities of a partition in memory: what has a stream of its own besides the runs.
 
 use crate::partition::Core;
+use crate::repair::By;
 use antiphon_history::{
-    CatalogueRow, Entity, EntityEvent, EntityName, EntityState, IllegalEntityEvent, RunKey, Timestamp,
+    AuditEvent, CatalogueRow, Entity, EntityEvent, EntityName, EntityState, IllegalEntityEvent, RunKey, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -81,6 +82,14 @@ impl Core {
                 false
             }
         }
+    }
+}
+
+impl Core {
+    /// Notes in the audit what was done, and by whom.
+    pub(crate) fn audit(&mut self, verb: &str, on: String, by: &By) {
+        let done = AuditEvent::Done { who: by.who.clone(), verb: verb.to_owned(), on, why: by.why.clone() };
+        self.tell(&EntityName::Audit, &EntityEvent::Audit(done));
     }
 }
 

@@ -47,7 +47,8 @@ pub use input::{IdReuse, Input, StartRequest, Target};
 pub use partition::{LoadError, Origin, Partition, Stats};
 pub use program::{Ending, Program, ProgramError, Programs, RunFuture};
 pub use repair::{
-    By, FINDINGS_MAX, Finding, RepairError, RepairReply, RepairRequest, Report, Rule, RuleStats, Thresholds, Which,
+    By, FINDINGS_MAX, Finding, LETTERS_MAX, Letters, RepairError, RepairReply, RepairRequest, Report, Rule, RuleStats,
+    Thresholds, Which,
 };
 pub use replay::{Replayed, replay, replay_prefix};
 pub use routine::{

@@ -1,7 +1,8 @@
 //! What operators ask when something is stuck, and what they are told.
 
 use crate::Target;
-use antiphon_history::{ConversationKey, Ordinal};
+use antiphon_history::limits::bounded_text;
+use antiphon_history::{ConversationKey, DeadLetterEntry, Ordinal, Settled};
 use std::fmt;
 
 /// Who asks for a repair, and why: kept in the audit.
@@ -13,24 +14,56 @@ pub struct By {
     pub why: String,
 }
 
+impl By {
+    /// What the engine does of itself.
+    pub(crate) fn the_engine(why: &str) -> By {
+        By { who: "engine".to_owned(), why: why.to_owned() }
+    }
+
+    /// Cut to what is kept: 255 bytes and 4 KiB.
+    pub(crate) fn bounded(mut self) -> By {
+        let end = (0..=self.who.len().min(255)).rev().find(|end| self.who.is_char_boundary(*end)).unwrap_or(0);
+        self.who.truncate(end);
+        self.why = bounded_text(&self.why);
+        self
+    }
+}
+
 /// Which activity is meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Which {
-    /// Its run.
-    pub target: Target,
-    /// Its place in the run.
-    pub ordinal: Ordinal,
+pub enum Which {
+    /// The one of a dead letter, by its number in the list.
+    Letter(u64),
+    /// A held one, by its run.
+    Activity {
+        /// Its run.
+        target: Target,
+        /// Its place in the run.
+        ordinal: Ordinal,
+    },
 }
 
 impl fmt::Display for Which {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "activity {} of {}", self.ordinal, self.target.workflow)
+        match self {
+            Which::Letter(number) => write!(f, "dead letter {number}"),
+            Which::Activity { target, ordinal } => write!(f, "activity {ordinal} of {}", target.workflow),
+        }
     }
 }
 
 /// Something that an operator asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RepairRequest {
+    /// The dead letters.
+    DeadLetters {
+        /// Only those with a number above this.
+        after: u64,
+        /// At most so many, and never more than [`LETTERS_MAX`].
+        limit: usize,
+        /// Also those that were taken care of.
+        settled_too: bool,
+    },
     /// Tries a held activity again, with fresh attempts, losses and time.
     Retry {
         /// Which.
@@ -38,7 +71,7 @@ pub enum RepairRequest {
         /// Who and why.
         by: By,
     },
-    /// Gives a held activity up: the workflow gets the error that it was held for.
+    /// Gives a dead letter up. If it is held, the workflow gets the error that it was held for.
     Discard {
         /// Which.
         which: Which,
@@ -68,13 +101,32 @@ pub enum RepairRequest {
 }
 
 impl RepairRequest {
-    /// The run that must be in memory for it.
-    pub fn target(&self) -> Option<&Target> {
+    /// The activity of which it speaks, whose run must be in memory.
+    pub fn which(&self) -> Option<&Which> {
         match self {
-            RepairRequest::Retry { which, .. } | RepairRequest::Discard { which, .. } => Some(&which.target),
-            RepairRequest::Scan(_) | RepairRequest::Repair { .. } | RepairRequest::Reconcile { .. } => None,
+            RepairRequest::Retry { which, .. } | RepairRequest::Discard { which, .. } => Some(which),
+            RepairRequest::DeadLetters { .. }
+            | RepairRequest::Scan(_)
+            | RepairRequest::Repair { .. }
+            | RepairRequest::Reconcile { .. } => None,
         }
     }
+}
+
+/// Most dead letters of one answer.
+pub const LETTERS_MAX: usize = 1_000;
+
+/// A page of dead letters.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Letters {
+    /// By number, in order.
+    pub letters: Vec<(u64, DeadLetterEntry)>,
+    /// How many are held in all: they wait, and so do their workflows.
+    pub held: usize,
+    /// How many in all were told to their workflows, and nobody has taken care of them.
+    pub told: usize,
+    /// How many went because there were too many.
+    pub dropped: u64,
 }
 
 /// What an operator is told.
@@ -87,6 +139,8 @@ pub enum RepairReply {
     },
     /// What a scan or a pass found.
     Report(Report),
+    /// The dead letters.
+    Letters(Letters),
 }
 
 /// Why a repair was refused. Nothing was written.
@@ -97,6 +151,24 @@ pub enum RepairError {
     NotHeld {
         /// What was asked for.
         what: String,
+    },
+    /// A0057. The workflow was told of it, and it cannot be started by itself.
+    #[error("dead letter {number} is not held, and cannot be tried again: {problem} [A0057]")]
+    CannotRetry {
+        /// The letter.
+        number: u64,
+        /// Why.
+        problem: String,
+    },
+    /// A0059. Somebody was quicker, and decided otherwise.
+    #[error("dead letter {number} was {how} by {who}, so it cannot be settled otherwise any more [A0059]")]
+    Settled {
+        /// The letter.
+        number: u64,
+        /// How it was settled.
+        how: Settled,
+        /// By whom.
+        who: String,
     },
     /// A0058. What a scan found holds no longer.
     #[error(
@@ -156,6 +228,18 @@ impl Rule {
     /// Every rule, in the order in which they are looked at.
     pub const ALL: [Rule; 6] =
         [Rule::RunEnded, Rule::NeverOpened, Rule::NeverApplied, Rule::WorkerGone, Rule::LegSilent, Rule::WaitsLong];
+
+    /// Its repair, as the audit names it.
+    pub(crate) fn verb(self) -> &'static str {
+        match self {
+            Rule::RunEnded => "repair.run-ended",
+            Rule::NeverOpened => "repair.never-opened",
+            Rule::NeverApplied => "repair.never-applied",
+            Rule::WorkerGone => "repair.worker-gone",
+            Rule::LegSilent => "repair.leg-silent",
+            Rule::WaitsLong => "repair.waits-long",
+        }
+    }
 
     /// The stable name.
     pub fn name(self) -> &'static str {

@@ -53,8 +53,9 @@ pub use conversation_event::{
     TimeoutKind,
 };
 pub use entity::{
-    Affinity, AuditEvent, AuditState, Cursor, Entity, EntityEvent, EntityName, EntityState, IllegalEntityEvent,
-    RoutingEvent, RoutingReset, RoutingState,
+    Affinity, AuditEvent, AuditState, Cursor, DEAD_LETTERS_MAX, DeadCause, DeadLetter, DeadLetterEntry,
+    DeadLettersEvent, DeadLettersState, Entity, EntityEvent, EntityName, EntityState, IllegalEntityEvent, RoutingEvent,
+    RoutingReset, RoutingState, Settled, Settlement,
 };
 pub use file::{HistoryFile, HistoryFileError};
 pub use glance::Glance;

@@ -34,7 +34,7 @@ fn impatient(context: Context, _: Vec<Payload>) -> RunFuture {
 const LIST: &[(&str, Begin)] = &[("holding", holding), ("impatient", impatient)];
 
 fn which(ordinal: u32) -> Which {
-    Which { target: target("a"), ordinal: Ordinal(ordinal) }
+    Which::Activity { target: target("a"), ordinal: Ordinal(ordinal) }
 }
 
 fn by() -> By {

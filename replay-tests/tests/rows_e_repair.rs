@@ -6,7 +6,7 @@ use antiphon_engine::{
     By, Context, Finding, Input, RepairError, RepairReply, RepairRequest, Report, RequestError, Rule, RuleStats,
     RunFuture, Thresholds,
 };
-use antiphon_history::{Events, Payload, Record, RunEvent, Timestamp};
+use antiphon_history::{EntityName, Events, Payload, Record, RunEvent, Timestamp};
 use antiphon_replay_tests::world::*;
 
 fn one(context: Context, _: Vec<Payload>) -> RunFuture {
@@ -93,6 +93,11 @@ fn e_t7_a_leg_that_is_silent_on_a_live_worker_is_sent_again_a_bounded_number_of_
     assert_eq!(text.matches("Exited leg=1 nothing was heard of it for too long").count(), 1, "{text}");
     assert_eq!(world.cancelled.len(), 3, "the worker is told to stop each of them");
     assert!(text.contains("ActivityResolved #1 lost after 3: nothing was heard of it for too long"), "{text}");
+    let letters = world.entity_text(&EntityName::DeadLetters);
+    let noted = "Noted a #1.1 echo queue=default redriven: lost after 3: nothing was heard of it for too long";
+    assert_eq!((letters.matches("Noted").count(), letters.contains(noted)), (1, true), "{letters}");
+    let audit = world.entity_text(&EntityName::Audit);
+    assert_eq!(audit.matches("Done repair.leg-silent a #1.1 leg").count(), 3, "{audit}");
     let first = world.sent.remove(0).1;
     world.answer_to(&first, Answer::Completed { result: vec![json("1")] });
     assert_eq!(world.text(1), text, "the lost answer that turns up at last changes nothing");
@@ -138,6 +143,8 @@ fn e_t9_two_who_found_the_same_repair_it_once() {
     let report = reconcile(&mut world);
     let legs = stats(&report, Rule::LegSilent);
     assert_eq!((legs.found, legs.repaired, legs.refused, report.repaired), (0, 1, 1, 0), "and a sweep finds no more");
+    let audit = world.entity_text(&EntityName::Audit);
+    assert!(audit.ends_with("2 Done repair.leg-silent a #1.1 leg 1 by ann: it hangs"), "{audit}");
 }
 
 #[test]
@@ -207,6 +214,8 @@ fn e_t13_what_an_ended_run_left_open_is_closed_and_not_sent_again() {
     let text = world.text(1);
     assert!(text.ends_with("CancelSent leg=1\n#1.1 5 Exited leg=1 cancelled\n#1.1 6 Closed cancelled"), "{text}");
     assert!(world.sent.is_empty());
+    let audit = world.entity_text(&EntityName::Audit);
+    assert!(audit.ends_with("2 Done repair.run-ended a #1.1 leg 1 by engine: found while loading"), "{audit}");
     let told = reconcile(&mut world);
     assert_eq!(stats(&told, Rule::RunEnded), RuleStats { repaired: 1, ..RuleStats::default() });
     world.pass(2 * SILENT_MS);

@@ -9,7 +9,7 @@ use crate::shell::Shell;
 use crate::sync::LOOK;
 use crate::sync::mpsc::{SyncSender, sync_channel};
 use crate::writer::{Halt, Progress, Work, Writer};
-use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Reply, ReplyTo};
+use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Reply, ReplyTo, Which};
 use antiphon_history::{RunKey, Timestamp, WorkflowKey, planted};
 use antiphon_recorder::{Error as StoreError, Reader, Store};
 use std::collections::{HashMap, VecDeque};
@@ -320,8 +320,10 @@ impl<'a> Session<'a> {
                 Input::Wait { target, reply: self.caller(reply) }
             }
             Message::Repair(request, reply) => {
-                if let Some(target) = request.target() {
-                    self.bring_in(&target.workflow)?;
+                match request.which() {
+                    Some(Which::Activity { target, .. }) => self.bring_in(&target.workflow)?,
+                    Some(Which::Letter(number)) => self.bring_in_letter(*number)?,
+                    None => {}
                 }
                 Input::Repair(request, self.caller(reply))
             }
@@ -390,6 +392,14 @@ impl<'a> Session<'a> {
         }
         let Some(row) = self.reader.find(workflow)? else { return Ok(()) };
         self.load(row.key)
+    }
+
+    /// Makes sure that the run of a dead letter is in memory.
+    fn bring_in_letter(&mut self, number: u64) -> Result<(), StoreError> {
+        match self.partition.run_of_letter(number) {
+            Some(run) if !self.partition.has_run(run) => self.load(run),
+            _ => Ok(()),
+        }
     }
 
     fn load(&mut self, run: RunKey) -> Result<(), StoreError> {

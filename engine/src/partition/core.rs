@@ -108,6 +108,7 @@ impl Core {
 
     /// The workflow no longer waits for an activity: its conversation ends now, and a running leg is told to stop.
     pub(super) fn withdraw(&mut self, run: &mut Run, ordinal: Ordinal) {
+        self.settle_withdrawn(run, ordinal);
         self.dispatch.remove(run.state.key, ordinal);
         self.unindex(run, ordinal);
         self.stop_leg(run, ordinal, ExitReason::Cancelled);

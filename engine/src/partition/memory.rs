@@ -1,6 +1,6 @@
 use super::{Core, Due, Partition};
 use crate::recorded::Recorded;
-use crate::repair::Thresholds;
+use crate::repair::{By, Thresholds};
 use crate::run::{Resumed, Run};
 use antiphon_conversation::Phase;
 use antiphon_history::{ExitReason, HistoryFile, HistoryFileError, Ordinal, RunKey, Timestamp, planted};
@@ -117,7 +117,7 @@ impl Core {
         // reconciler would: there is no other way to go on, and nothing to wait for.
         if let Some(finding) = self.wrong(&run.state, ordinal, activity, Thresholds::NEVER) {
             self.repairs[finding.rule as usize].repaired += 1;
-            return self.mend(run, finding.rule, ordinal);
+            return self.mend(run, &finding, &By::the_engine("found while loading"));
         }
         match activity.conversation.phase() {
             // Its worker lives elsewhere and may still be at it. It could not prolong its lease while nobody listened, so

@@ -1,6 +1,6 @@
 use super::{Core, Partition};
 use crate::RequestError;
-use crate::repair::{FINDINGS_MAX, Finding, RepairError, RepairReply, Report, Rule, RuleStats, Thresholds};
+use crate::repair::{By, FINDINGS_MAX, Finding, RepairError, RepairReply, Report, Rule, RuleStats, Thresholds};
 use crate::run::Run;
 use crate::state::{Activity, RunState};
 use antiphon_conversation::Phase;
@@ -30,13 +30,13 @@ impl Partition {
         RepairReply::Report(self.report(findings, more, 0))
     }
 
-    pub(super) fn reconcile(&mut self, thresholds: Thresholds, dry_run: bool) -> RepairReply {
+    pub(super) fn reconcile(&mut self, thresholds: Thresholds, dry_run: bool, by: &By) -> RepairReply {
         let (findings, stats, more) = self.look(thresholds);
         self.core.repairs = stats;
         let mut repaired = 0;
         for finding in findings.iter().filter(|finding| !dry_run && finding.only_reported.is_none()) {
             // One repair may end a run, and with it what was found behind it; that is no refusal worth a word.
-            repaired += u64::from(self.repair(finding, thresholds).is_ok());
+            repaired += u64::from(self.repair(finding, thresholds, by).is_ok());
         }
         RepairReply::Report(self.report(findings, more, repaired))
     }
@@ -47,7 +47,7 @@ impl Partition {
     }
 
     /// Repairs one finding, if it would be found again exactly so.
-    pub(super) fn repair(&mut self, finding: &Finding, thresholds: Thresholds) -> Result<(), RequestError> {
+    pub(super) fn repair(&mut self, finding: &Finding, thresholds: Thresholds, by: &By) -> Result<(), RequestError> {
         let ConversationKey { run, ordinal, .. } = finding.conversation;
         let now = match self.runs.get(&run).map(|run| (&run.state, run.state.activities.get(ordinal))) {
             None => Err("its run is not under way".to_owned()),
@@ -67,7 +67,7 @@ impl Partition {
         }
         rule.repaired += 1;
         if let Some(run) = self.runs.get_mut(&run) {
-            self.core.mend(run, finding.rule, ordinal);
+            self.core.mend(run, finding, by);
         }
         Ok(())
     }
@@ -118,9 +118,12 @@ impl Core {
         })
     }
 
-    /// Mends what is wrong, by the events that everybody else would use.
-    pub(super) fn mend(&mut self, run: &mut Run, rule: Rule, ordinal: Ordinal) {
-        match rule {
+    /// Mends what was found, by the events that everybody else would use, and notes it in the audit.
+    pub(super) fn mend(&mut self, run: &mut Run, finding: &Finding, by: &By) {
+        let ConversationKey { ordinal, attempt, .. } = finding.conversation;
+        let on = format!("{} {ordinal}.{attempt} leg {}", run.state.workflow(), finding.leg);
+        self.audit(finding.rule.verb(), on, by);
+        match finding.rule {
             Rule::RunEnded => {
                 self.close_answered(run, ordinal);
                 self.withdraw(run, ordinal);

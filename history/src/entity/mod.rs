@@ -5,15 +5,20 @@
 //! | `audit` | store | what operators and repairs did |
 //! | `routing` | task queue | which worker had the last turn, and which affinity keys are whose |
 //! | `routine` | durable job | what was asked of it, and what became of its slots |
+//! | `dead-letters` | store | activities whose attempts or losses were used up, and who took care of them |
 //!
 //! An entity's records lie in the same segments as those of runs, under keys from 2^55 on. Its state is the fold of its
 //! events; the archive keeps it in the entity's row, so a start reads one row each and no history. That is why every state has
 //! a bound. Nothing here is read by the replay of a run.
 
 mod audit;
+mod dead_letters;
 mod routing;
 
 pub use audit::{AuditEvent, AuditState};
+pub use dead_letters::{
+    DEAD_LETTERS_MAX, DeadCause, DeadLetter, DeadLetterEntry, DeadLettersEvent, DeadLettersState, Settled, Settlement,
+};
 pub use routing::{Affinity, Cursor, RoutingEvent, RoutingReset, RoutingState};
 
 use crate::{Name, RoutineEvent, RoutineState, RunKey, Timestamp};
@@ -55,6 +60,9 @@ pub enum EntityName {
     /// A durable job, by its id.
     #[serde(rename = "ro")]
     Routine(String),
+    /// Activities whose attempts or losses were used up.
+    #[serde(rename = "dl")]
+    DeadLetters,
 }
 
 impl EntityName {
@@ -68,6 +76,7 @@ impl fmt::Display for EntityName {
             EntityName::Audit => f.write_str("audit"),
             EntityName::Routing(queue) => write!(f, "routing:{queue}"),
             EntityName::Routine(id) => write!(f, "routine:{id}"),
+            EntityName::DeadLetters => f.write_str("dead-letters"),
         }
     }
 }
@@ -91,6 +100,9 @@ pub enum EntityEvent {
     /// Of a routine.
     #[serde(rename = "ro")]
     Routine(RoutineEvent),
+    /// Of the dead letters.
+    #[serde(rename = "dl")]
+    DeadLetters(DeadLettersEvent),
 }
 
 impl EntityEvent {
@@ -101,6 +113,7 @@ impl EntityEvent {
             EntityEvent::Audit(event) => event.name(),
             EntityEvent::Routing(event) => event.name(),
             EntityEvent::Routine(event) => event.name(),
+            EntityEvent::DeadLetters(event) => event.name(),
         }
     }
 }
@@ -113,6 +126,7 @@ impl fmt::Display for EntityEvent {
             EntityEvent::Audit(event) => event.fmt(f),
             EntityEvent::Routing(event) => event.fmt(f),
             EntityEvent::Routine(event) => event.fmt(f),
+            EntityEvent::DeadLetters(event) => event.fmt(f),
         }
     }
 }
@@ -140,6 +154,9 @@ pub enum EntityState {
     /// A routine; none before its first event.
     #[serde(rename = "ro")]
     Routine(Option<Box<RoutineState>>),
+    /// The dead letters.
+    #[serde(rename = "dl")]
+    DeadLetters(DeadLettersState),
 }
 
 /// An event that cannot follow in its entity's stream. It changes nothing.
@@ -161,6 +178,7 @@ impl Entity {
             EntityName::Audit => EntityState::Audit(AuditState::default()),
             EntityName::Routing(_) => EntityState::Routing(Box::default()),
             EntityName::Routine(_) => EntityState::Routine(None),
+            EntityName::DeadLetters => EntityState::DeadLetters(DeadLettersState::default()),
         };
         Entity { name, state }
     }
@@ -171,6 +189,7 @@ impl Entity {
             (EntityState::Audit(state), EntityEvent::Audit(event)) => state.apply(event, at),
             (EntityState::Routing(state), EntityEvent::Routing(event)) => state.apply(event, at),
             (EntityState::Routine(state), EntityEvent::Routine(event)) => RoutineState::fold(state, event, at),
+            (EntityState::DeadLetters(state), EntityEvent::DeadLetters(event)) => state.apply(event, at),
             (_, EntityEvent::Opened { .. }) => Err("it exists already".to_owned()),
             _ => Err("it is an event of another kind of entity".to_owned()),
         };

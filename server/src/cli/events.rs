@@ -4,9 +4,9 @@
 use super::json::{Json, payload, payloads};
 use super::routine_events;
 use antiphon_history::{
-    ActivityCall, ActivityOptions, ActivityOutcome, AuditEvent, BlockedReason, ConversationEvent, DivergenceReport,
-    EntityEvent, Failure, Name, Response, RouteDecision, RouteForm, RoutingEvent, RunEvent, RunStarted, Selection,
-    Site,
+    ActivityCall, ActivityOptions, ActivityOutcome, AuditEvent, BlockedReason, ConversationEvent, DeadLetter,
+    DeadLettersEvent, DivergenceReport, EntityEvent, Failure, Name, Response, RouteDecision, RouteForm, RoutingEvent,
+    RunEvent, RunStarted, Selection, Site,
 };
 
 type Fields = Vec<(&'static str, Json)>;
@@ -65,6 +65,13 @@ pub(super) fn entity(event: &EntityEvent) -> Json {
             ]
         }
         EntityEvent::Routing(event) => routing(event),
+        EntityEvent::DeadLetters(DeadLettersEvent::Noted(letter)) => dead_letter(letter),
+        EntityEvent::DeadLetters(DeadLettersEvent::Settled { number, how, who, why }) => vec![
+            ("number", (*number).into()),
+            ("how", how.to_string().into()),
+            ("who", who.as_str().into()),
+            ("why", why.as_str().into()),
+        ],
     })
 }
 
@@ -87,6 +94,21 @@ fn routing(event: &RoutingEvent) -> Fields {
             vec![("what", what.to_string().into()), ("who", who.as_str().into()), ("why", why.as_str().into())]
         }
     }
+}
+
+fn dead_letter(letter: &DeadLetter) -> Fields {
+    vec![
+        ("run_id", letter.run_id.to_string().into()),
+        ("namespace", letter.namespace.as_str().into()),
+        ("workflow_id", letter.workflow_id.as_str().into()),
+        ("ordinal", letter.ordinal.0.into()),
+        ("attempt", letter.attempt.into()),
+        ("activity_type", letter.activity_type.as_str().into()),
+        ("queue", letter.queue.as_str().into()),
+        ("cause", letter.cause.to_string().into()),
+        ("reason", letter.reason.as_str().into()),
+        ("held", letter.held.into()),
+    ]
 }
 
 /// The fields of an event of a conversation.
