@@ -1,7 +1,8 @@
 use crate::RoutinesReply;
 use crate::repair::{RepairError, RepairReply};
+use crate::router::RoutingReply;
 use antiphon_conversation::Request;
-use antiphon_history::{BlockedReason, ConversationKey, Failure, IdError, Name, Payload, RunId};
+use antiphon_history::{BlockedReason, ConversationKey, Failure, IdError, Name, Payload, RouteError, RunId};
 
 /// What the engine can do to the world. Valid once the segment of its batch is durable, in order.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub enum Reply {
     Repair(Box<RepairReply>),
     /// What was asked about routines.
     Routines(Box<RoutinesReply>),
+    /// What an operator asked of [`crate::Input::Routing`].
+    Routing(Box<RoutingReply>),
     /// The request changed nothing.
     Refused(RequestError),
 }
@@ -162,6 +165,9 @@ pub enum RequestError {
     /// A repair that cannot be made.
     #[error(transparent)]
     Repair(#[from] RepairError),
+    /// A0035. A request about routing that cannot be.
+    #[error(transparent)]
+    Route(#[from] RouteError),
     /// A0026. The runs with open activities hold as much as they may. Starts are taken again when some have ended.
     #[error("{runs} runs are under way, which is as much as is kept in memory: try again after a pause [A0026]")]
     Overloaded {

@@ -2,6 +2,7 @@ use crate::RoutinesRequest;
 use crate::dispatch::WorkerSpec;
 use crate::effect::ReplyTo;
 use crate::repair::RepairRequest;
+use crate::router::RoutingRequest;
 use antiphon_conversation::{Answer, Token};
 use antiphon_history::{ConversationKey, Payload, RunId, WorkflowKey};
 
@@ -44,6 +45,8 @@ pub enum Input {
     },
     /// An operator looks after what is stuck. Answered when what was done is durable.
     Repair(Box<RepairRequest>, ReplyTo),
+    /// An operator asks for something about the routing of a queue. Answered when it is durable.
+    Routing(Box<RoutingRequest>, ReplyTo),
     /// Somebody no longer waits for an answer.
     Forget(ReplyTo),
     /// A worker can take requests from now on. If one of its name is there already, that one is gone and its legs are lost.

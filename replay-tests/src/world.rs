@@ -241,6 +241,13 @@ impl World {
         self.replies.remove(&to.0).expect("a cancel is always answered")
     }
 
+    /// One input that is answered at once.
+    pub fn ask(&mut self, input: impl FnOnce(ReplyTo) -> Input) -> Reply {
+        let to = self.reply_to();
+        self.step(input(to));
+        self.replies.remove(&to.0).expect("it is answered at once")
+    }
+
     /// What an operator asks for, and is told.
     pub fn repair(&mut self, request: RepairRequest) -> Result<RepairReply, RequestError> {
         let to = self.reply_to();

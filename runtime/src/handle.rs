@@ -1,6 +1,7 @@
 use crate::inbox::{Inbox, Message, Rejected};
 use crate::shell::Ending;
 use crate::{Clock, Config, Error, StoreSource};
+use antiphon_engine::router::{RoutingReply, RoutingRequest};
 use antiphon_engine::{
     RepairReply, RepairRequest, Reply, RequestError, RoutinesReply, RoutinesRequest, RunOutcome, StartRequest, Stats,
     Target, WorkerView,
@@ -113,6 +114,16 @@ impl Handle {
         }
         match self.ask(|reply| Message::Routines(Box::new(request), reply)).await? {
             Reply::Routines(reply) => Ok(*reply),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Asks for something about the routing of a task queue. What was done is durable on return.
+    ///
+    /// Errors: [`Error::Refused`] if it cannot be; nothing was written then.
+    pub async fn routing(&self, request: RoutingRequest) -> Result<RoutingReply, Error> {
+        match self.ask(|reply| Message::Routing(Box::new(request), reply)).await? {
+            Reply::Routing(reply) => Ok(*reply),
             other => Err(unexpected(other)),
         }
     }

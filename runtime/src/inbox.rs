@@ -1,5 +1,6 @@
 use crate::sync::{AtomicBool, Mutex, MutexGuard, WakeUp, look_out};
 use antiphon_conversation::{Answer, Token};
+use antiphon_engine::router::RoutingRequest;
 use antiphon_engine::{RepairRequest, Reply, RoutinesRequest, StartRequest, Stats, Target, WorkerView};
 use antiphon_history::{ConversationKey, Payload};
 use std::sync::PoisonError;
@@ -41,6 +42,7 @@ pub(crate) enum Message {
     },
     Repair(Box<RepairRequest>, oneshot::Sender<Reply>),
     Routines(Box<RoutinesRequest>, oneshot::Sender<Reply>),
+    Routing(Box<RoutingRequest>, oneshot::Sender<Reply>),
     WorkerJoined(std::sync::Arc<dyn crate::Worker>),
     WorkerLeft {
         name: String,

@@ -327,6 +327,7 @@ impl<'a> Session<'a> {
                 }
                 Input::Repair(request, self.caller(reply))
             }
+            Message::Routing(request, reply) => Input::Routing(request, self.caller(reply)),
             Message::Answered { conversation, leg, token, answer } => {
                 Input::Answered { conversation, leg, token, answer }
             }

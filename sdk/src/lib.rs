@@ -53,19 +53,20 @@ mod program;
 mod route;
 mod routine;
 mod routines;
+mod routing;
 mod testing;
 mod value;
 mod workflow_call;
 
 pub use activity_context::ActivityContext;
-pub use antiphon_engine::router::{Candidate, CustomAsk, GuardAsk};
+pub use antiphon_engine::router::{Candidate, CustomAsk, GuardAsk, Routed};
 pub use antiphon_engine::{
     IdReuse, Programs, Ran, RanSlot, Replayed, RequestError as RefusedRequest, RoutineError, RoutineFilter, RoutineView,
 };
 pub use antiphon_history::{
     CatalogueRow, CatchUp, Change, Health, HistoryFile, Name, Overlap, RetryPolicy, RouteError, RouteRequest,
-    RoutinePatch, RoutineState, RoutineStatus, RunId, RunStatus, Schedule, SkipReason, Slot, SlotOutcome, TimeoutKind,
-    Timestamp,
+    RoutinePatch, RoutineState, RoutineStatus, RoutingReset, RoutingState, RunId, RunStatus, Schedule, SkipReason,
+    Slot, SlotOutcome, TimeoutKind, Timestamp,
 };
 pub use antiphon_macros::{activity, workflow};
 pub use antiphon_recorder::{Durability, Filter};
@@ -86,6 +87,7 @@ pub use pool::Pool;
 pub use route::Route;
 pub use routine::{Routine, timestamp};
 pub use routines::{Routines, RoutinesError};
+pub use routing::Routing;
 pub use testing::ReplayError;
 pub use value::{DecodeError, EncodeError, Place, decode, encode};
 pub use workflow_call::{WorkflowCall, WorkflowParts};

@@ -193,6 +193,7 @@ impl Partition {
             Input::Cancel { target, reason, reply } => self.cancel(&target, reason, reply),
             Input::Wait { target, reply } => self.wait(&target, reply),
             Input::Repair(request, reply) => self.repair_request(*request, reply),
+            Input::Routing(request, reply) => self.core.routing_request(*request, reply),
             Input::Forget(reply) => self.core.forget(reply),
             Input::WorkerJoined(spec) => {
                 // A worker that joins under the name of one that is there has begun anew: what that one had is lost.

@@ -1,13 +1,15 @@
 use super::Core;
 use crate::dispatch::Choice;
-use crate::router::{Ask, GuardAsk, Routed};
+use crate::router::{Ask, GuardAsk, Routed, RoutingReply, RoutingRequest};
 use crate::run::Run;
 use crate::state::Activity;
+use crate::{By, Reply, ReplyTo, RequestError};
 use antiphon_conversation::Conversation;
 use antiphon_history::limits::bounded_text;
 use antiphon_history::{
-    ActivityCall, ActivityOutcome, AuditEvent, ConversationEvent, ConversationOutcome, EntityEvent, EntityName,
-    EntityState, LeftOutReason, Name, Ordinal, RouteError, RouteReason, RouteRequest, RoutingEvent, RoutingState,
+    ActivityCall, ActivityOptions, ActivityOutcome, AuditEvent, ConversationEvent, ConversationOutcome, EntityEvent,
+    EntityName, EntityState, LeftOutReason, Name, Ordinal, RouteError, RouteReason, RouteRequest, RoutingEvent,
+    RoutingState, Site,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -196,5 +198,47 @@ impl Core {
             let found = self.dispatch.somebody(&Ask { even_if_full: true, lost: excluded, ..*ask });
             found.is_ok_and(|names| names.iter().any(|name| !excluded.contains(name)))
         })
+    }
+
+    /// Answers an operator.
+    pub(super) fn routing_request(&mut self, request: RoutingRequest, to: ReplyTo) {
+        let reply = match self.routing_reply(request) {
+            Ok(reply) => Reply::Routing(Box::new(reply)),
+            Err(error) => Reply::Refused(error),
+        };
+        self.reply(to, reply);
+    }
+
+    fn routing_reply(&mut self, request: RoutingRequest) -> Result<RoutingReply, RequestError> {
+        request.check()?;
+        let queue = request.queue().clone();
+        let (event, verb, by) = match request {
+            RoutingRequest::Describe { .. } => {
+                return Ok(RoutingReply::State(self.routing(&queue).cloned().unwrap_or_default()));
+            }
+            RoutingRequest::Would { activity_type, needs, route, .. } => {
+                route.check()?;
+                let options = ActivityOptions { needs, route: Some(Box::new(route.clone())), ..Default::default() };
+                let call = ActivityCall { activity_type, queue, input: Vec::new(), options, site: Site::default() };
+                let would = self.asked(&call, &Conversation::default(), &route, |ask, _| {
+                    self.dispatch.route(ask, &self.programs.routes)
+                });
+                return Ok(RoutingReply::Would(would));
+            }
+            RoutingRequest::Set { affinities_max, affinity_ttl_ms, by, .. } => {
+                let By { who, why } = by.clone();
+                (RoutingEvent::Set { affinities_max, affinity_ttl_ms, who, why }, "routing.set", by)
+            }
+            RoutingRequest::Reset { what, by, .. } => {
+                let By { who, why } = by.clone();
+                (RoutingEvent::Reset { what, who, why }, "routing.reset", by)
+            }
+        };
+        let state = self.routing(&queue).cloned().unwrap_or_default();
+        state.allows(&event)?;
+        let audit = AuditEvent::Done { who: by.who, verb: verb.to_owned(), on: format!("queue {queue}"), why: by.why };
+        self.tell(&EntityName::Routing(queue), &EntityEvent::Routing(event));
+        self.tell(&EntityName::Audit, &EntityEvent::Audit(audit));
+        Ok(RoutingReply::Done)
     }
 }

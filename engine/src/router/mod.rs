@@ -13,12 +13,14 @@
 //! | `filter.rs` | who may have the call, and why the others may not |
 //! | `order.rs` | who comes before whom |
 //! | `pick.rs` | the eight policies |
+//! | `request.rs` | what operators ask |
 //!
 //! One call works on one snapshot and moves nothing by itself: a cursor or a key moves with the event that says so.
 
 mod filter;
 mod order;
 mod pick;
+mod request;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 pub use filter::{Filtered, filter};
 pub use pick::{order, route};
+pub use request::{RoutingReply, RoutingRequest};
 
 /// What several workers offer alike. A snapshot holds each offer once, so that names are compared once per offer and not
 /// once per worker.

@@ -1,4 +1,4 @@
-use crate::{Name, Timestamp};
+use crate::{Name, RouteError, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -243,7 +243,29 @@ impl RoutingState {
         self.affinities.get(key).is_some_and(|affinity| affinity.used_at.plus_ms(every_ms) <= now)
     }
 
+    /// Whether an operator's event can follow.
+    ///
+    /// Errors: [`RouteError::Field`], naming what it cannot be.
+    pub fn allows(&self, event: &RoutingEvent) -> Result<(), RouteError> {
+        let refuse = |field, problem| Err(RouteError::Field { field, problem });
+        match event {
+            RoutingEvent::Set { affinities_max: max, .. } if *max == 0 || *max > AFFINITIES_LIMIT => {
+                refuse("affinities_max", format!("it is 1 to {AFFINITIES_LIMIT}, not {max}"))
+            }
+            RoutingEvent::Set { affinity_ttl_ms: Some(0), .. } => {
+                refuse("affinity_ttl_ms", "it is at least 1: with 0 no key would ever be kept".to_owned())
+            }
+            RoutingEvent::KeyUsed { key } | RoutingEvent::Reset { what: RoutingReset::Key(key), .. }
+                if !self.affinities.contains_key(key) =>
+            {
+                refuse("affinity_key", format!("nobody has the key {key:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn apply(&mut self, event: &RoutingEvent, at: Timestamp) -> Result<(), String> {
+        self.allows(event).map_err(|error| error.to_string())?;
         if self.by_move.len() != self.affinities.len() {
             self.by_move = self.affinities.iter().map(|(key, affinity)| (affinity.moved, key.clone())).collect();
         }
@@ -255,22 +277,16 @@ impl RoutingState {
                 self.shrink();
             }
             RoutingEvent::KeyUsed { key } => {
-                let known = self.affinities.get(key).ok_or_else(|| format!("nobody has the key {key}"))?;
+                let Some(known) = self.affinities.get(key) else { return Ok(()) };
                 let worker = known.worker.clone();
                 self.moves += 1;
                 self.touch(key, worker, at);
             }
             RoutingEvent::Set { affinities_max, affinity_ttl_ms, .. } => {
-                if *affinities_max == 0 || *affinities_max > AFFINITIES_LIMIT {
-                    return Err(format!("affinities_max is 1 to {AFFINITIES_LIMIT}, not {affinities_max}"));
-                }
-                if *affinity_ttl_ms == Some(0) {
-                    return Err("affinity_ttl_ms is at least 1: with 0 no key would ever be kept".to_owned());
-                }
                 (self.affinities_max, self.affinity_ttl_ms) = (*affinities_max, *affinity_ttl_ms);
                 self.shrink();
             }
-            RoutingEvent::Reset { what, .. } => self.reset(what)?,
+            RoutingEvent::Reset { what, .. } => self.reset(what),
         }
         Ok(())
     }
@@ -299,11 +315,11 @@ impl RoutingState {
         }
     }
 
-    fn reset(&mut self, what: &RoutingReset) -> Result<(), String> {
-        if let RoutingReset::Key(key) = what {
-            let gone = self.affinities.remove(key).ok_or_else(|| format!("nobody has the key {key}"))?;
+    fn reset(&mut self, what: &RoutingReset) {
+        if let RoutingReset::Key(key) = what
+            && let Some(gone) = self.affinities.remove(key)
+        {
             self.by_move.remove(&gone.moved);
-            return Ok(());
         }
         if matches!(what, RoutingReset::All | RoutingReset::Cursors) {
             self.cursors.clear();
@@ -312,7 +328,6 @@ impl RoutingState {
             self.affinities.clear();
             self.by_move.clear();
         }
-        Ok(())
     }
 }
 

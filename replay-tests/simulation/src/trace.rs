@@ -41,6 +41,7 @@ impl Trace {
             Input::WorkerDied { name, how } => (13, (name.len() + how.len()) as u64),
             Input::Repair(_, to) => (14, to.0),
             Input::Routines(_, to) => (15, to.0),
+            Input::Routing(_, to) => (16, to.0),
         };
         self.note(kind, number);
         self.note(0, now.0 as u64);
@@ -73,6 +74,7 @@ impl Trace {
                     Reply::Refused(_) => 5,
                     Reply::Repair(_) => 6,
                     Reply::Routines(_) => 7,
+                    Reply::Routing(_) => 8,
                 };
                 self.note(32 + kind, to.0);
             }

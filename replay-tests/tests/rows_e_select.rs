@@ -1,0 +1,165 @@
+//! Who gets a call, by load, by labels and by how the workers are; and what operators do about it.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use antiphon::{
+    ActivityContext, Antiphon, CallError, Name, Never, Pool, Route, RouteError, RoutingReset, WorkflowContext,
+    activity, workflow,
+};
+use antiphon_engine::router::{RoutingReply, RoutingRequest};
+use antiphon_engine::{By, Context, Input, Reply, RunFuture, WorkerSpec};
+use antiphon_history::{EntityName, NoneAvailable, Payload, PayloadData, RouteForm, RouteReason};
+use antiphon_replay_tests::world::*;
+
+/// Calls `echo` by the route of its input.
+fn routed(context: Context, input: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        let PayloadData::Inline(bytes) = &input[0].data else { panic!("routes are short") };
+        let form: RouteForm = serde_json::from_slice(bytes).unwrap();
+        let route = Box::new(form.request().unwrap());
+        done(&format!("\"{}\"", context.activity(with("echo", "1", |options| options.route = Some(route))).await))
+    })
+}
+
+fn three() -> Vec<WorkerSpec> {
+    ["w1", "w2", "w3"].map(|name| worker(name, &["echo"], 4)).to_vec()
+}
+
+fn world(workers: Vec<WorkerSpec>) -> World {
+    World::new(&[("routed", routed)], workers)
+}
+
+fn operate(world: &mut World, request: RoutingRequest) -> Result<RoutingReply, String> {
+    match world.ask(|to| Input::Routing(Box::new(request), to)) {
+        Reply::Routing(reply) => Ok(*reply),
+        Reply::Refused(error) => Err(error.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ada(why: &str) -> By {
+    By { who: "ada".to_owned(), why: why.to_owned() }
+}
+
+#[test]
+fn e_t1_the_least_loaded_with_the_lower_name_each_time_and_the_list_where_load_does_not_count() {
+    let mut world = world(three());
+    for (at, to) in ["w1", "w1", "w1", "w2", "w3"].into_iter().enumerate() {
+        world.start(&format!("busy-{at}"), "routed", &format!(r#"{{"worker": "{to}"}}"#));
+    }
+    let least = r#"{"policy": "least_loaded", "preferred": ["w1", "w3", "w2"]}"#;
+    for round in 0..3 {
+        world.start(&format!("least-{round}"), "routed", least);
+        let (to, request) = world.sent.pop().unwrap();
+        assert_eq!(to, "w2", "loads are 3, 1, 1");
+        world.answer_to(&request, antiphon_conversation::Answer::Completed { result: vec![json("1")] });
+    }
+    assert!(world.text(6).contains("worker=w2 policy=least_loaded"), "{}", world.text(6));
+    assert!(world.text(6).contains("reason=\"least loaded\" eligible=3 chain=w3+w1"), "{}", world.text(6));
+    let listed = r#"{"policy": "least_loaded", "preferred": ["w1", "w3", "w2"], "by_load": false}"#;
+    world.start("listed", "routed", listed);
+    assert_eq!(world.sent.last().unwrap().0, "w1", "its order, not its load");
+}
+
+#[test]
+fn e_t2_no_worker_says_how_many_were_there_and_how_many_matched() {
+    let mut near = worker("w4", &["echo"], 1);
+    near.labels = ["near".to_owned()].into();
+    let mut world = world([three(), vec![near]].concat());
+    world.start("a", "routed", r#"{"require": ["near"], "excluded": ["w4"]}"#);
+    let text = world.text(1);
+    assert!(text.contains("NoWorker no worker is left for this call: 4 online, 1 matching, 1 excluded"), "{text}");
+    let would = RoutingRequest::Would {
+        queue: "default".into(),
+        activity_type: "echo".into(),
+        needs: vec!["near".to_owned()],
+        route: Route::preferred::<String>([]).excluding(["w4"]).into_request().unwrap(),
+    };
+    let counts = NoneAvailable { online: 4, matching: 1, excluded: 1, ..NoneAvailable::default() };
+    assert_eq!(operate(&mut world, would), Ok(RoutingReply::Would(Err(RouteError::NoneAvailable(counts)))));
+}
+
+#[test]
+fn an_operator_resets_what_was_remembered_and_the_audit_says_who_and_why() {
+    let mut world = world(three());
+    let sticky = r#"{"policy": "sticky", "affinity_key": "c7", "preferred": ["w3"]}"#;
+    world.start("a", "routed", sticky);
+    let reset = |what, why: &str| RoutingRequest::Reset { queue: "default".into(), what, by: ada(why) };
+    let unknown = operate(&mut world, reset(RoutingReset::Key("c8".into()), "")).unwrap_err();
+    assert!(unknown.contains("nobody has the key \"c8\"") && unknown.ends_with("[A0035]"), "{unknown}");
+    let before = world.segments;
+    let describe = RoutingRequest::Describe { queue: "default".into() };
+    let Ok(RoutingReply::State(state)) = operate(&mut world, describe) else { panic!("it is described") };
+    assert_eq!((state.affinities["c7"].worker.as_str(), world.segments), ("w3", before), "looking writes nothing");
+    assert_eq!(operate(&mut world, reset(RoutingReset::All, "w3 is retired")), Ok(RoutingReply::Done));
+    world.start("b", "routed", &sticky.replace("w3", "w2"));
+    assert_eq!(world.sent.last().unwrap().0, "w2", "the key was forgotten");
+    let told = world.entity_text(&EntityName::Routing(Name::from("default")));
+    assert!(told.contains("RoutingReset all by ada: w3 is retired"), "{told}");
+    let audit = world.entity_text(&EntityName::Audit);
+    assert!(audit.contains("Done routing.reset queue default by ada: w3 is retired"), "{audit}");
+    assert_eq!(audit.matches("Done").count(), 1, "a refused request is no deed: {audit}");
+}
+
+#[test]
+fn keys_are_forgotten_at_their_age_and_a_use_keeps_them() {
+    let mut world = world(three());
+    let ttl =
+        RoutingRequest::Set { queue: "default".into(), affinities_max: 10, affinity_ttl_ms: Some(1_000), by: ada("") };
+    assert_eq!(operate(&mut world, ttl.clone()), Ok(RoutingReply::Done));
+    let go = |world: &mut World, id: &str, first: &str| {
+        let sticky = format!(r#"{{"policy": "sticky", "affinity_key": "c7", "preferred": ["{first}"]}}"#);
+        world.start(id, "routed", &sticky);
+        world.sent.last().unwrap().0.clone()
+    };
+    assert_eq!(go(&mut world, "a", "w1"), "w1");
+    world.pass(900);
+    assert_eq!(go(&mut world, "b", "w2"), "w1", "and this use is written down");
+    world.pass(900);
+    assert_eq!(go(&mut world, "c", "w2"), "w1");
+    world.pass(1_000);
+    assert_eq!(go(&mut world, "d", "w2"), "w2", "at its age it is anybody's");
+    let zero = RoutingRequest::Set { queue: "default".into(), affinities_max: 0, affinity_ttl_ms: None, by: ada("") };
+    assert!(operate(&mut world, zero).unwrap_err().contains("affinities_max"));
+}
+
+#[activity]
+async fn whoami(act: ActivityContext) -> Result<u32, Never> {
+    Ok(act.attempt())
+}
+
+#[workflow]
+async fn round(ctx: WorkflowContext<'_>) -> antiphon::Result<u32, CallError<Never>> {
+    let mut sum = 0;
+    for _ in 0..4 {
+        sum += ctx.call(whoami()).route(Route::round_robin()).await?;
+    }
+    Ok(sum + ctx.call(whoami()).route(Route::custom("last")).await?)
+}
+
+#[tokio::test]
+async fn several_pools_of_one_program_take_turns_and_operators_see_who_would_be_next() {
+    let last = |ask: &antiphon::CustomAsk<'_>| ask.candidates.last().map(|last| last.worker.clone());
+    let app = Antiphon::test()
+        .workflow(round)
+        .activity(whoami)
+        .worker_name("w1")
+        .pool(Pool::named("w2").label("gpu").capacity(2))
+        .pool(Pool::named("w3"))
+        .custom_route("last", last)
+        .start()
+        .unwrap();
+    assert_eq!(app.run("a", round()).await.unwrap(), 5);
+    let text = text(&app.history("a").unwrap().unwrap());
+    let went: Vec<&str> =
+        text.lines().filter_map(|line| line.split(" worker=").nth(1)).map(|rest| &rest[..2]).collect();
+    assert_eq!(went, ["w1", "w2", "w3", "w1", "w3"], "{text}");
+    let next = app.routing("default").would_choose("whoami", Route::round_robin()).await.unwrap().unwrap();
+    assert_eq!((&*next.worker, next.why.route.unwrap().reason), ("w2", RouteReason::NextInTurn));
+    app.routing("default").reset(RoutingReset::Cursors, "ada", "").await.unwrap();
+    let next = app.routing("default").would_choose("whoami", Route::round_robin()).await.unwrap().unwrap();
+    assert_eq!(&*next.worker, "w1");
+    let gpu = app.routing("default").would_choose("whoami", Route::round_robin().requires("gpu")).await.unwrap();
+    assert_eq!(&*gpu.unwrap().worker, "w2");
+    let twice = Antiphon::test().worker_name("w1").pool(Pool::named("w1")).start().unwrap_err().to_string();
+    assert!(twice.contains("another pool of this process has this name"), "{twice}");
+}
