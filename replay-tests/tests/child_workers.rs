@@ -11,6 +11,7 @@ use child::*;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -27,6 +28,12 @@ async fn in_a_worker_process() {
 
 fn dump(app: &Antiphon, id: &str) -> String {
     text(&app.history(id).unwrap().unwrap())
+}
+
+/// The process that the first heartbeat on record tells of.
+fn process_of(app: &Antiphon, id: &str) -> u32 {
+    let told = dump(app, id).lines().find_map(|line| Some(line.split_once("Heartbeat leg=1 ")?.1.parse()));
+    told.unwrap().unwrap()
 }
 
 /// Waits for a line of a run's record.
@@ -98,11 +105,7 @@ async fn progress_survives_the_process_that_told_it_and_cancelled_bodies_give_th
     let file = folder.path().join("told");
     let run = app.start("a", staying(file.clone())).await.unwrap();
     recorded(&app, "a", "Heartbeat").await;
-    let told: u32 = dump(&app, "a")
-        .lines()
-        .find_map(|line| line.split_once("Heartbeat leg=1 "))
-        .map(|(_, process)| process.parse().unwrap())
-        .unwrap();
+    let told = process_of(&app, "a");
     let process = rustix::process::Pid::from_raw(i32::try_from(told).unwrap()).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
     assert_eq!(run.result().await.unwrap(), Some((2, told)), "the one process was started again");
@@ -152,7 +155,7 @@ async fn a_body_has_no_input_and_what_it_starts_has_no_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_a_stop_bodies_end_at_their_next_await_and_processes_leave() {
+async fn e_t12_at_a_stop_bodies_end_at_their_next_await_and_the_next_start_takes_their_calls_up() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("told");
     let app = engine(folder.path(), worker()).start().unwrap();
@@ -163,6 +166,17 @@ async fn at_a_stop_bodies_end_at_their_next_await_and_processes_leave() {
     let app = engine(folder.path(), worker()).start().unwrap();
     assert!(app.get::<staying>("a").unwrap().result().await.unwrap().is_some());
     assert!(dump(&app, "a").contains("Exited leg=1 the engine restarted"), "{}", dump(&app, "a"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_never_ends_does_not_keep_a_stop_from_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = engine(folder.path(), worker().drain_within(millis(200))).start().unwrap();
+    app.start("a", forever()).await.unwrap();
+    recorded(&app, "a", "Heartbeat").await;
+    let process = process_of(&app, "a");
+    app.stop();
+    assert!(!Path::new(&format!("/proc/{process}")).exists(), "killed and buried");
 }
 
 #[test]

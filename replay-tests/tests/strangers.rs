@@ -166,8 +166,9 @@ fn what_is_deep_is_refused_before_it_costs_the_stack() {
     let _alone = alone();
     on_a_small_stack(|| {
         bombs().unwrap();
-        for target in
-            TARGETS.iter().filter(|target| ["event", "record", "segment", "row", "block"].contains(&target.name))
+        for target in TARGETS
+            .iter()
+            .filter(|target| ["event", "record", "segment", "row", "block", "frame"].contains(&target.name))
         {
             for nest in [&[0x91][..], &[0x81], &[0x81, 0xa1, b'x'], &[0xdc, 0, 1]] {
                 for depth in [64, 1_000, 200_000] {

@@ -53,6 +53,7 @@ pub fn made() -> Vec<(&'static str, String, Vec<u8>)> {
     for (number, text) in ARGUMENTS.iter().enumerate() {
         made.push(("arguments", format!("sample-{number}"), text.as_bytes().to_vec()));
     }
+    made.extend(super::wire::made().into_iter().map(|(name, bytes)| ("frame", name.to_owned(), bytes)));
     made.extend(stores());
     made
 }

@@ -6,10 +6,12 @@
 mod corpus;
 mod mutation;
 mod store;
+mod wire;
 
 pub use corpus::{corpus, made};
 pub use mutation::Mutator;
 pub use store::store;
+pub use wire::frame;
 
 use crate::programs;
 use antiphon_engine::replay;
@@ -50,7 +52,7 @@ const fn target(name: &'static str, read: fn(&[u8]), per_byte: usize, always: us
 
 /// All of them. The megabyte that every decoder of MessagePack may take is serde's own bound for a length that it has not
 /// seen the values of.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     target("event", event, 64, 2 * MIB, 1),
     target("record", record, 64, 2 * MIB, 1),
     target("segment", segment, 512, 4 * MIB, 8),
@@ -61,6 +63,7 @@ pub const TARGETS: [Target; 12] = [
     target("squeezed", strangers::squeezed, 256, MIB, 1),
     target("row", strangers::row, 64, 2 * MIB, 1),
     target("anchor", strangers::anchor, 64, MIB, 1),
+    target("frame", frame, 256, 2 * MIB, 1),
     target("arguments", arguments, 512, 8 * MIB, 128),
     target("store", store, 1024, 64 * MIB, 512),
 ];

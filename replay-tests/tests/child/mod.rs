@@ -22,8 +22,14 @@ pub const STRANGE: &str = "ANTIPHON_TEST_STRANGE";
 pub fn worker() -> ChildWorker {
     let this = std::env::current_exe().unwrap();
     let worker = ChildWorker::new("w").command(this, ["in_a_worker_process", "--exact", "--nocapture"]);
-    let worker =
-        worker.activity(dies).activity(counts).activity(stays).activity(blocks).activity(large).activity(looks);
+    let worker = worker
+        .activity(dies)
+        .activity(counts)
+        .activity(stays)
+        .activity(blocks)
+        .activity(large)
+        .activity(looks)
+        .activity(hangs);
     // Nothing of a test is to wait longer than it must for a process to come back.
     worker.restart(millis(1), millis(50)).drain_within(secs(20))
 }
@@ -39,6 +45,7 @@ pub fn engine(folder: &Path, worker: ChildWorker) -> Builder {
         .workflow(staying)
         .workflow(blocking)
         .workflow(sending)
+        .workflow(forever)
         .workflow(looking)
 }
 
@@ -100,6 +107,15 @@ pub async fn blocks(act: ActivityContext) -> Result<u32, Never> {
     Ok(act.attempt())
 }
 
+/// Tells its process, and never ends.
+#[activity]
+pub async fn hangs(act: ActivityContext) -> Result<(), Never> {
+    act.heartbeat(std::process::id()).await;
+    loop {
+        std::thread::park_timeout(secs(1));
+    }
+}
+
 #[activity]
 pub async fn large(_act: ActivityContext, a: String, b: String, c: String) -> Result<usize, Never> {
     Ok(a.len() + b.len() + c.len())
@@ -154,6 +170,11 @@ pub async fn blocking(ctx: WorkflowContext<'_>) -> antiphon::Result<u32, CallErr
 }
 
 #[workflow]
+pub async fn forever(ctx: WorkflowContext<'_>) -> antiphon::Result<(), CallError<Never>> {
+    Ok(ctx.call(hangs()).await?)
+}
+
+#[workflow]
 pub async fn sending(ctx: WorkflowContext<'_>) -> antiphon::Result<String, CallError<Never>> {
     let text = || "x".repeat(2_000_000);
     match ctx.call(large(text(), text(), text())).attempts(3).await {
@@ -174,7 +195,7 @@ pub fn strange(role: &str) -> ! {
     let link = SocketLink::from_stdin().unwrap();
     let say = |up: Up| link.send(&[up.to_frame().unwrap()]).unwrap();
     let Down::Welcome(welcome) = Down::of(&link.receive().unwrap().unwrap()).unwrap() else { panic!("no welcome") };
-    let all = ["dies", "counts", "stays", "blocks", "large", "looks"];
+    let all = ["dies", "counts", "stays", "blocks", "large", "looks", "hangs"];
     let activities = all.iter().filter(|name| role != "no-code" || **name != "blocks").map(|name| (*name).to_owned());
     say(Up::Register(Register {
         name: if role == "another-name" { "somebody".to_owned() } else { welcome.name },
