@@ -28,7 +28,7 @@ pub(crate) fn decide(state: &RoutineState, now: Timestamp, calendar: &dyn Calend
     {
         return Some(Step::Start { slot: retry.slot, attempt: retry.attempt, next: None });
     }
-    if let Some(slot) = state.buffer.first().filter(|_| !state.is_busy()) {
+    if let Some(slot) = state.buffer.first().filter(|_| state.may_start()) {
         return Some(Step::Start { slot: Slot::Planned(*slot), attempt: 1, next: None });
     }
     if let Some(slot) = state.next.filter(|slot| state.starts_at(*slot) <= now)
@@ -36,8 +36,7 @@ pub(crate) fn decide(state: &RoutineState, now: Timestamp, calendar: &dyn Calend
     {
         return Some(planned(state, slot, now, calendar));
     }
-    let beside = !state.is_busy() || state.spec.overlap == Overlap::AllowAll && state.has_room();
-    let backfill = state.backfills.first().filter(|_| beside)?;
+    let backfill = state.backfills.first().filter(|_| state.may_start())?;
     let next = next_on_grid(state, backfill.next, calendar).filter(|next| *next <= backfill.to);
     let slot = Slot::Backfill { number: backfill.number, at: backfill.next };
     Some(Step::Start { slot, attempt: 1, next })

@@ -41,11 +41,15 @@ impl RoutineState {
             return None;
         }
         let retry = self.retries.iter().map(|retry| retry.at).min();
-        let buffered = self.buffer.first().filter(|_| !self.is_busy()).map(|slot| self.starts_at(*slot));
+        let buffered = self.buffer.first().filter(|_| self.may_start()).map(|slot| self.starts_at(*slot));
         let next = self.next.filter(|_| !self.next_waits_its_turn()).map(|next| self.starts_at(next));
-        let beside = !self.is_busy() || self.spec.overlap == Overlap::AllowAll && self.has_room();
-        let backfill = self.backfills.first().filter(|_| beside).map(|backfill| backfill.next);
+        let backfill = self.backfills.first().filter(|_| self.may_start()).map(|backfill| backfill.next);
         [retry, buffered, next, backfill].into_iter().flatten().min()
+    }
+
+    /// Whether a slot that waits may start now.
+    pub fn may_start(&self) -> bool {
+        !self.is_busy() || self.spec.overlap == Overlap::AllowAll && self.has_room()
     }
 
     /// Whether one more slot may be started beside those that are open or wait for their next attempt.
