@@ -24,6 +24,7 @@ mod driver;
 mod effect;
 #[allow(dead_code, reason = "what tells of entities stands on it")]
 mod entities;
+mod explain;
 mod input;
 mod ordinals;
 mod partition;
@@ -43,6 +44,7 @@ pub use config::{Config, SEMANTICS};
 pub use context::Context;
 pub use dispatch::{WorkerSpec, WorkerView};
 pub use effect::{Effect, Reply, ReplyTo, RequestError, RunOutcome};
+pub use explain::{Explanation, WAITS_MAX, Wait, Why};
 pub use input::{IdReuse, Input, StartRequest, Target};
 pub use partition::{LoadError, Origin, Partition, Stats};
 pub use program::{Ending, Program, ProgramError, Programs, RunFuture};

@@ -1,6 +1,6 @@
 //! What operators ask when something is stuck, and what they are told.
 
-use crate::Target;
+use crate::{Explanation, Target};
 use antiphon_history::limits::bounded_text;
 use antiphon_history::{ConversationKey, DeadLetterEntry, Ordinal, Settled};
 use std::fmt;
@@ -78,6 +78,13 @@ pub enum RepairRequest {
         /// Who and why.
         by: By,
     },
+    /// Says what a run waits for, and why.
+    Explain {
+        /// Which run.
+        target: Target,
+        /// Only this activity or timer.
+        ordinal: Option<Ordinal>,
+    },
     /// Looks for what is stuck. Changes nothing.
     Scan(Thresholds),
     /// Repairs one finding, if what was found still holds.
@@ -101,14 +108,22 @@ pub enum RepairRequest {
 }
 
 impl RepairRequest {
-    /// The activity of which it speaks, whose run must be in memory.
-    pub fn which(&self) -> Option<&Which> {
+    /// The workflow id whose run it speaks of, which must be in memory.
+    pub fn target(&self) -> Option<&Target> {
         match self {
-            RepairRequest::Retry { which, .. } | RepairRequest::Discard { which, .. } => Some(which),
-            RepairRequest::DeadLetters { .. }
-            | RepairRequest::Scan(_)
-            | RepairRequest::Repair { .. }
-            | RepairRequest::Reconcile { .. } => None,
+            RepairRequest::Retry { which: Which::Activity { target, .. }, .. }
+            | RepairRequest::Discard { which: Which::Activity { target, .. }, .. }
+            | RepairRequest::Explain { target, .. } => Some(target),
+            _ => None,
+        }
+    }
+
+    /// The number of the dead letter that it speaks of, whose run must be in memory.
+    pub fn letter(&self) -> Option<u64> {
+        match self {
+            RepairRequest::Retry { which: Which::Letter(number), .. }
+            | RepairRequest::Discard { which: Which::Letter(number), .. } => Some(*number),
+            _ => None,
         }
     }
 }
@@ -141,6 +156,8 @@ pub enum RepairReply {
     Report(Report),
     /// The dead letters.
     Letters(Letters),
+    /// What a run waits for.
+    Explanation(Box<Explanation>),
 }
 
 /// Why a repair was refused. Nothing was written.

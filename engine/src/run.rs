@@ -35,6 +35,11 @@ impl Run {
         Run::new(state, driver, config, Timestamp::default())
     }
 
+    /// A run to look at: what its records say, without its code.
+    pub(crate) fn shown(state: RunState, touched_at: Timestamp) -> Run {
+        Run::new(state, None, &Config::default(), touched_at)
+    }
+
     fn new(state: RunState, driver: Option<Driver>, config: &Config, touched_at: Timestamp) -> Run {
         Run {
             state,

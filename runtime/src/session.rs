@@ -9,7 +9,7 @@ use crate::shell::Shell;
 use crate::sync::LOOK;
 use crate::sync::mpsc::{SyncSender, sync_channel};
 use crate::writer::{Halt, Progress, Work, Writer};
-use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Reply, ReplyTo, Which};
+use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Reply, ReplyTo};
 use antiphon_history::{RunKey, Timestamp, WorkflowKey, planted};
 use antiphon_recorder::{Error as StoreError, Reader, Store};
 use std::collections::{HashMap, VecDeque};
@@ -320,10 +320,11 @@ impl<'a> Session<'a> {
                 Input::Wait { target, reply: self.caller(reply) }
             }
             Message::Repair(request, reply) => {
-                match request.which() {
-                    Some(Which::Activity { target, .. }) => self.bring_in(&target.workflow)?,
-                    Some(Which::Letter(number)) => self.bring_in_letter(*number)?,
-                    None => {}
+                if let Some(target) = request.target() {
+                    self.bring_in(&target.workflow)?;
+                }
+                if let Some(number) = request.letter() {
+                    self.bring_in_letter(number)?;
                 }
                 Input::Repair(request, self.caller(reply))
             }

@@ -2,7 +2,7 @@ use super::{Core, Partition};
 use crate::repair::{By, LETTERS_MAX, Letters, RepairError, RepairReply, Which};
 use crate::run::Run;
 use crate::state::Activity;
-use crate::{RepairRequest, Reply, ReplyTo, RequestError};
+use crate::{RepairRequest, Reply, ReplyTo, RequestError, Target};
 use antiphon_conversation::Phase;
 use antiphon_history::{
     ActivityOutcome, ConversationEvent, DeadCause, DeadLetter, DeadLettersEvent, DeadLettersState, EntityEvent,
@@ -18,6 +18,7 @@ impl Partition {
             }
             RepairRequest::Retry { which, by } => self.settle(&which, Settled::Retried, &by.bounded()).map(done),
             RepairRequest::Discard { which, by } => self.settle(&which, Settled::Discarded, &by.bounded()).map(done),
+            RepairRequest::Explain { target, ordinal } => self.explain_target(&target, ordinal),
             RepairRequest::Scan(thresholds) => Ok(self.scan(thresholds)),
             RepairRequest::Repair { finding, thresholds, by } => {
                 self.repair(&finding, thresholds, &by.bounded()).map(|()| done(true))
@@ -31,6 +32,12 @@ impl Partition {
             Err(error) => Reply::Refused(error),
         };
         self.core.reply(to, reply);
+    }
+
+    fn explain_target(&self, target: &Target, ordinal: Option<Ordinal>) -> Result<RepairReply, RequestError> {
+        let key = self.target(target)?;
+        let explanation = self.explain(key, ordinal).expect("target returns runs in memory");
+        Ok(RepairReply::Explanation(Box::new(explanation)))
     }
 
     fn letters(&self, after: u64, limit: usize, settled_too: bool) -> Letters {
@@ -101,7 +108,7 @@ fn held(activity: &Activity) -> Option<&ActivityOutcome> {
 }
 
 impl Core {
-    fn dead_letters(&self) -> Option<&DeadLettersState> {
+    pub(super) fn dead_letters(&self) -> Option<&DeadLettersState> {
         match &self.entities.get(&EntityName::DeadLetters)?.state {
             EntityState::DeadLetters(state) => Some(state),
             _ => None,

@@ -9,6 +9,7 @@
 //! | `routing.rs` | the choice by a route request, and what moves with it |
 //! | `memory.rs` | bringing runs into memory and letting go of them |
 //! | `dead_letters.rs` | activities whose attempts or losses are used up: held, retried, discarded |
+//! | `explain.rs` | what a run waits for and why; also for a partition that only looks |
 //! | `reconcile.rs` | what is stuck, and its repair |
 //! | `routines.rs` | what callers ask about routines |
 //! | `slots.rs` | carrying routines out |
@@ -16,6 +17,7 @@
 mod activities;
 mod core;
 mod dead_letters;
+mod explain;
 mod memory;
 mod reconcile;
 mod requests;

@@ -102,7 +102,7 @@ impl Core {
             (Phase::Queued, _) => {
                 let since = conversation.visible_at();
                 let late = since.plus_ms(limits.waiting_ms) <= self.now;
-                let why = || self.dispatch.nobody(&activity.call).unwrap_or_else(|| "it waits for a place".to_owned());
+                let why = || self.why_waiting(state.key, ordinal, &activity.call).1;
                 late.then(|| (Rule::WaitsLong, since, Some(why())))?
             }
             // Held waits for a person, who finds it among the dead letters.
