@@ -4,8 +4,10 @@ use crate::programs::{ACTIVITIES, changed, today};
 use crate::world::{World, failure, worker};
 use antiphon_conversation::{Answer, Request};
 use antiphon_engine::{IdReuse, ReplyTo};
-use antiphon_engine::{Input, StartRequest};
-use antiphon_history::{HistoryFile, Payload, WorkflowKey};
+use antiphon_engine::{Input, RoutinesRequest, StartRequest};
+use antiphon_history::{
+    HistoryFile, Payload, RetryPolicy, RoutineSpec, RoutineTarget, Schedule, Timestamp, WorkflowKey,
+};
 
 /// One recording.
 pub struct Scenario {
@@ -27,6 +29,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "parallel-join", play: fan },
     Scenario { name: "restart-in-the-middle", play: restarted },
     Scenario { name: "retry-then-success", play: retried },
+    Scenario { name: "routine-second-attempt", play: routine },
     Scenario { name: "schedule-to-close-timeout", play: schedule_to_close },
     Scenario { name: "schedule-to-start-timeout", play: schedule_to_start },
     Scenario { name: "signal-beats-timer", play: signal_first },
@@ -101,6 +104,26 @@ fn retried() -> HistoryFile {
     world.pass(200);
     serve(&mut world);
     world.history(1)
+}
+
+fn routine() -> HistoryFile {
+    let mut world = world(&[("w1", 4)]);
+    let target = RoutineTarget::Workflow {
+        workflow_type: "guarded".into(),
+        id_prefix: "charges".into(),
+        input: vec![Payload::json(b"7".to_vec())],
+    };
+    let retry = RetryPolicy { max_attempts: 2, ..RetryPolicy::default() };
+    let spec = RoutineSpec { retry, ..RoutineSpec::new(Schedule::Once { at: Timestamp(0) }, target) };
+    let (id, who, why) = (Some("nightly".to_owned()), "ada".to_owned(), String::new());
+    world.routines(RoutinesRequest::Create { id, spec: Box::new(spec), who, why });
+    let due = || RoutinesRequest::RunDue { now: None, limit: 1 };
+    world.routines(due());
+    world.answer(Answer::Failed { failure: failure("the card is stolen"), retryable: false });
+    world.pass(1_000);
+    world.routines(due());
+    serve(&mut world);
+    world.history(2)
 }
 
 /// Lets time pass while the worker of `request` tells of itself.

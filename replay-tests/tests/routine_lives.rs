@@ -201,7 +201,7 @@ fn lives() -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(lives()))]
+    #![proptest_config(ProptestConfig { cases: lives(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_life_of_a_routine_is_what_its_record_says_and_comes_to_rest(

@@ -244,6 +244,34 @@ fn a_paused_routine_starts_nothing_and_catches_up_by_its_policy_when_it_is_resum
 }
 
 #[test]
+fn jitter_starts_a_slot_later_by_a_draw_that_is_the_same_at_every_look() {
+    let starts = |restarted: bool| {
+        let mut world = world().with_routines();
+        create(&mut world, "r", RoutineSpec { jitter_ms: 50_000, ..minutely("quick", Overlap::Skip) });
+        let start = world.now;
+        let mut due = Vec::new();
+        for _ in 0..20 {
+            let view = get(&mut world, "r");
+            let (slot, at) = (view.state.next.unwrap().0, view.due_at.unwrap().0);
+            assert!((0..=50_000).contains(&(at - slot)), "{slot} {at}");
+            if restarted {
+                world.restart(None);
+            }
+            world.pass(at - 1 - world.now);
+            assert_eq!(get(&mut world, "r").state.next, Some(Timestamp(slot)), "not before its draw");
+            world.pass(1);
+            assert_eq!(get(&mut world, "r").state.next, Some(Timestamp(slot + MINUTE)));
+            due.push(at - start);
+        }
+        due
+    };
+    let draws = starts(false);
+    assert_eq!(draws, starts(true));
+    let spread: std::collections::BTreeSet<i64> = draws.iter().map(|at| at % MINUTE / 10_000).collect();
+    assert!(spread.len() > 2, "the draws are spread: {draws:?}");
+}
+
+#[test]
 fn a_backfill_carries_out_the_slots_of_a_past_time_one_after_another_as_runs_of_their_own() {
     let mut world = world();
     let start = world.now;

@@ -120,7 +120,7 @@ fn every_slot_of_a_year_fires_once_and_in_order_in_zones_whose_clocks_change() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Some weeks around a change of the clocks, with restarts and sleeps at random moments.
     #[test]
