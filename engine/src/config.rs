@@ -1,3 +1,5 @@
+use crate::repair::Thresholds;
+
 /// The replay rules that new runs are stamped with. A run keeps the number of its first event for ever; rules under an
 /// old number are never changed.
 pub const SEMANTICS: u32 = 1;
@@ -25,6 +27,11 @@ pub struct Config {
     pub polls_max: u32,
     /// The engine carries due routines out by itself. Without it somebody calls `run_due`.
     pub run_routines: bool,
+    /// The engine looks for what is stuck by itself, and repairs it, every so many milliseconds, as long as a leg is under
+    /// way. `None`: somebody asks for it.
+    pub reconcile_every_ms: Option<u64>,
+    /// When something counts as stuck for a look by itself.
+    pub thresholds: Thresholds,
 }
 
 impl Default for Config {
@@ -44,6 +51,9 @@ impl Default for Config {
             // A workflow that yields to itself a few times is odd but fine; a thousand times in one turn is a loop.
             polls_max: 1_000,
             run_routines: false,
+            // What is honest and long looks like what is stuck; only its owner knows the difference.
+            reconcile_every_ms: None,
+            thresholds: Thresholds::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::handle::Antiphon;
 use crate::pool::{self, Pool};
 use crate::program::{TypedBody, TypedProgram};
 use crate::{ActivityHandle, WorkflowHandle};
-use antiphon_engine::{ProgramError, Programs};
+use antiphon_engine::{ProgramError, Programs, Thresholds};
 use antiphon_history::IdError;
 use antiphon_recorder::memory::MemoryStore;
 use antiphon_recorder::sqlite::Options;
@@ -266,6 +266,16 @@ impl Builder {
     /// [`Routines::run_due`](crate::Routines::run_due). Given behind [`config`](Builder::config).
     pub fn run_routines(mut self) -> Builder {
         self.config.engine.run_routines = true;
+        self
+    }
+
+    /// Lets this engine look for what is stuck every so often, and repair it. Default: somebody calls
+    /// [`Repair::reconcile_once`](crate::Repair::reconcile_once). Choose thresholds that no honest activity passes in
+    /// silence. Given behind [`config`](Builder::config).
+    pub fn reconcile_every(mut self, period: Duration, thresholds: Thresholds) -> Builder {
+        let ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
+        self.config.engine.reconcile_every_ms = Some(ms.max(1));
+        self.config.engine.thresholds = thresholds;
         self
     }
 

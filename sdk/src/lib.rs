@@ -29,6 +29,7 @@
 //! | write activities and workflows | [`activity`], [`workflow`], [`ActivityContext`], [`WorkflowContext`], [`race!`] |
 //! | run them | [`Antiphon::open`], [`Builder`], [`RunHandle`] |
 //! | start them by a schedule | [`Antiphon::routines`], [`Routine`], [`Builder::run_routines`] |
+//! | look after what is stuck | [`Antiphon::repair`], [`Repair`] |
 //! | test them | [`Antiphon::test`], [`Builder::replay`], [`ActivityContext::unit_test`] |
 
 // The macros name this crate by its public name, also inside it.
@@ -50,6 +51,7 @@ mod options;
 mod outcome;
 mod pool;
 mod program;
+mod repair;
 mod route;
 mod routine;
 mod routines;
@@ -60,6 +62,7 @@ mod workflow_call;
 
 pub use activity_context::ActivityContext;
 pub use antiphon_engine::router::{Candidate, CustomAsk, GuardAsk, Routed};
+pub use antiphon_engine::{Explanation, Finding, Letters, Report, Rule, RuleStats, Thresholds, Wait, Why};
 pub use antiphon_engine::{
     IdReuse, Programs, Ran, RanSlot, Replayed, RequestError as RefusedRequest, RoutineError, RoutineFilter, RoutineView,
 };
@@ -84,6 +87,7 @@ pub use duration::{days, hours, millis, minutes, secs};
 pub use error::{CallError, CallRefused, EngineError, Error, Never, OptionError, OrApp, Result};
 pub use handle::{Antiphon, RequestError, RunError, RunHandle};
 pub use pool::Pool;
+pub use repair::Repair;
 pub use route::Route;
 pub use routine::{Routine, timestamp};
 pub use routines::{Routines, RoutinesError};

@@ -83,6 +83,8 @@ pub(crate) struct Core {
     calendar: Arc<dyn Calendar>,
     pub(crate) stats: Stats,
     repairs: [RuleStats; Rule::ALL.len()],
+    /// When the engine next looks for what is stuck, if it does so by itself.
+    reconcile_at: Timestamp,
 }
 
 /// Whose deadline an entry of the index is.
@@ -171,6 +173,7 @@ impl Partition {
                 calendar: Arc::new(NoCalendar),
                 stats: Stats::default(),
                 repairs: Default::default(),
+                reconcile_at: origin.now.plus_ms(config.reconcile_every_ms.unwrap_or_default()),
             },
         }
     }
@@ -245,7 +248,7 @@ impl Partition {
     /// The next moment at which something must happen without an input. Step with [`Input::Tick`] then.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let due = self.core.deadlines.first().map(|(at, _)| *at);
-        due.into_iter().chain(self.next_leaving()).chain(self.next_routine()).min()
+        due.into_iter().chain(self.next_leaving()).chain(self.next_routine()).chain(self.next_reconcile()).min()
     }
 
     /// The earliest timer of the runs that were let go of since the last call: from then on the caller must look into the
@@ -306,6 +309,7 @@ impl Partition {
                 Due::Activity(run, ordinal) => self.activity_due(run, ordinal),
             }
         }
+        self.reconcile_if_due();
     }
 
     fn timer_due(&mut self, key: RunKey, ordinal: Ordinal) {

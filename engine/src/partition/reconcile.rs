@@ -4,7 +4,7 @@ use crate::repair::{By, FINDINGS_MAX, Finding, RepairError, RepairReply, Report,
 use crate::run::Run;
 use crate::state::{Activity, RunState};
 use antiphon_conversation::Phase;
-use antiphon_history::{ConversationKey, ExitReason, Ordinal};
+use antiphon_history::{ConversationKey, ExitReason, Ordinal, Timestamp};
 
 impl Partition {
     /// Looks at everything open, without changing it.
@@ -28,6 +28,20 @@ impl Partition {
         let (findings, stats, more) = self.look(thresholds);
         self.core.repairs = stats;
         RepairReply::Report(self.report(findings, more, 0))
+    }
+
+    /// When the engine looks for what is stuck without being asked. With nothing under way nothing can be.
+    pub(super) fn next_reconcile(&self) -> Option<Timestamp> {
+        self.core.config.reconcile_every_ms?;
+        (self.core.dispatch.in_flight() > 0).then_some(self.core.reconcile_at)
+    }
+
+    pub(super) fn reconcile_if_due(&mut self) {
+        let Some(every_ms) = self.core.config.reconcile_every_ms else { return };
+        if self.next_reconcile().is_some_and(|at| at <= self.core.now) {
+            self.core.reconcile_at = self.core.now.plus_ms(every_ms.max(1));
+            self.reconcile(self.core.config.thresholds, false, &By::the_engine("found by a look at its time"));
+        }
     }
 
     pub(super) fn reconcile(&mut self, thresholds: Thresholds, dry_run: bool, by: &By) -> RepairReply {
