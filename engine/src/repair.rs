@@ -118,6 +118,11 @@ impl RepairRequest {
         }
     }
 
+    /// Whether it repairs whatever there is to repair, wherever that is.
+    pub fn repairs_all(&self) -> bool {
+        matches!(self, RepairRequest::Reconcile { dry_run: false, .. })
+    }
+
     /// The number of the dead letter that it speaks of, whose run must be in memory.
     pub fn letter(&self) -> Option<u64> {
         match self {
@@ -239,12 +244,21 @@ pub enum Rule {
     LegSilent,
     /// It waits for a worker: reported.
     WaitsLong,
+    /// A slot of a routine is noted as under way and its run has ended, or is not there: the slot is returned.
+    SlotStranded,
 }
 
 impl Rule {
     /// Every rule, in the order in which they are looked at.
-    pub const ALL: [Rule; 6] =
-        [Rule::RunEnded, Rule::NeverOpened, Rule::NeverApplied, Rule::WorkerGone, Rule::LegSilent, Rule::WaitsLong];
+    pub const ALL: [Rule; 7] = [
+        Rule::RunEnded,
+        Rule::NeverOpened,
+        Rule::NeverApplied,
+        Rule::WorkerGone,
+        Rule::LegSilent,
+        Rule::WaitsLong,
+        Rule::SlotStranded,
+    ];
 
     /// Its repair, as the audit names it.
     pub(crate) fn verb(self) -> &'static str {
@@ -255,6 +269,7 @@ impl Rule {
             Rule::WorkerGone => "repair.worker-gone",
             Rule::LegSilent => "repair.leg-silent",
             Rule::WaitsLong => "repair.waits-long",
+            Rule::SlotStranded => "repair.slot-stranded",
         }
     }
 
@@ -267,6 +282,7 @@ impl Rule {
             Rule::WorkerGone => "worker-gone",
             Rule::LegSilent => "leg-silent",
             Rule::WaitsLong => "waits-long",
+            Rule::SlotStranded => "slot-stranded",
         }
     }
 }

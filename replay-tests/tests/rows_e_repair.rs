@@ -3,10 +3,13 @@
 
 use antiphon_conversation::Answer;
 use antiphon_engine::{
-    By, Context, Finding, Input, RepairError, RepairReply, RepairRequest, Report, RequestError, Rule, RuleStats,
-    RunFuture, Thresholds,
+    By, Context, Finding, Input, RepairError, RepairReply, RepairRequest, Report, RequestError, RoutinesReply,
+    RoutinesRequest, Rule, RuleStats, RunFuture, Thresholds,
 };
-use antiphon_history::{EntityName, Events, Payload, Record, RunEvent, Timestamp};
+use antiphon_history::{
+    EntityEvent, EntityName, Events, Payload, Record, RoutineEvent, RoutineSpec, RoutineTarget, RunEvent, RunKey,
+    Schedule, Timestamp,
+};
 use antiphon_replay_tests::world::*;
 
 fn one(context: Context, _: Vec<Payload>) -> RunFuture {
@@ -204,7 +207,7 @@ fn e_t13_what_an_ended_run_left_open_is_closed_and_not_sent_again() {
     let mut world = world();
     world.start("a", "one", "0");
     let end = Record {
-        run: antiphon_history::RunKey(1),
+        run: RunKey(1),
         first_seq: 3,
         at: Timestamp(world.now),
         events: Events::Run(vec![RunEvent::RunCompleted { result: vec![] }]),
@@ -292,4 +295,57 @@ fn c_t10_nothing_of_an_ended_run_can_be_taken_and_later_words_for_it_change_noth
     world.step(Input::Heartbeat { conversation, leg, token, details: Some(json("1")) });
     assert_eq!(world.partition.stats().stale_answers, 2, "both are counted");
     assert_eq!((world.text(1), world.text(2)), (queued, running));
+}
+
+/// How many slots the routine has open.
+fn open_slots(world: &mut World) -> usize {
+    match world.routines(RoutinesRequest::Get { id: "daily".into() }) {
+        RoutinesReply::Routine { routine, .. } => routine.state.open.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A world with a routine whose first slot is under way.
+fn world_with_a_slot() -> World {
+    let mut world = world();
+    let target = RoutineTarget::Workflow { workflow_type: "one".into(), id_prefix: String::new(), input: vec![] };
+    let spec = Box::new(RoutineSpec::new(Schedule::Interval { every_ms: 3_600_000, phase_ms: None }, target));
+    world.routines(RoutinesRequest::Create { id: Some("daily".into()), spec, who: "ann".into(), why: String::new() });
+    world.pass(3_600_000);
+    world.routines(RoutinesRequest::RunDue { now: None, limit: 10 });
+    assert_eq!(open_slots(&mut world), 1);
+    world
+}
+
+#[test]
+fn a_slot_whose_run_has_ended_and_did_not_end_it_is_returned_once() {
+    let mut world = world_with_a_slot();
+    let before = world.segments;
+    world.complete("1");
+    assert_eq!((world.segments, open_slots(&mut world)), (before + 1, 0), "one segment: no crash comes between them");
+    let ends = |event: &EntityEvent| matches!(event, EntityEvent::Routine(RoutineEvent::SlotEnded { .. }));
+    damage(&mut world, |record| !matches!(&record.events, Events::Entity(events) if events.iter().any(ends)));
+    assert_eq!(open_slots(&mut world), 0);
+    let audit = world.entity_text(&EntityName::Audit);
+    assert_eq!(
+        audit.matches("Done repair.slot-stranded routine daily by engine: its run has ended").count(),
+        1,
+        "{audit}"
+    );
+    world.restart(None);
+    assert_eq!(world.entity_text(&EntityName::Audit), audit, "once");
+}
+
+#[test]
+fn a_slot_whose_run_is_not_on_record_is_returned_as_failed() {
+    let mut world = world_with_a_slot();
+    damage(&mut world, |record| record.run != RunKey(1));
+    assert_eq!(open_slots(&mut world), 1);
+    assert_eq!(world.partition.slot_runs_elsewhere(10), [RunKey(1)]);
+    world.partition.slot_without_run(RunKey(1));
+    world.step(Input::Tick);
+    assert_eq!(open_slots(&mut world), 0);
+    let routine = world.entity_text(&EntityName::Routine("daily".into()));
+    assert!(routine.contains("its run is not on record"), "{routine}");
+    assert!(world.partition.slot_runs_elsewhere(10).is_empty());
 }

@@ -30,6 +30,9 @@ pub(crate) enum Left {
 /// Most parked runs that one look at the clock brings into memory, unless more are due in the same millisecond.
 const DUE_AT_ONCE: usize = 256;
 
+/// Most slots of routines that one repair looks after.
+const SLOTS_AT_ONCE: usize = 1_000;
+
 /// Largest segment that the partition's thread commits itself when nothing else waits for it: about a dozen activities.
 /// Deciding so few takes less time than waking the writer's thread and being woken by it, so nothing is lost by not
 /// deciding on meanwhile.
@@ -326,6 +329,9 @@ impl<'a> Session<'a> {
                 if let Some(number) = request.letter() {
                     self.bring_in_letter(number)?;
                 }
+                if request.repairs_all() {
+                    self.bring_in_stranded()?;
+                }
                 Input::Repair(request, self.caller(reply))
             }
             Message::Routing(request, reply) => Input::Routing(request, self.caller(reply)),
@@ -394,6 +400,18 @@ impl<'a> Session<'a> {
         }
         let Some(row) = self.reader.find(workflow)? else { return Ok(()) };
         self.load(row.key)
+    }
+
+    /// Looks after slots of routines whose run is not in memory: it is open, or the record is damaged.
+    fn bring_in_stranded(&mut self) -> Result<(), StoreError> {
+        for run in self.partition.slot_runs_elsewhere(SLOTS_AT_ONCE) {
+            match self.reader.row(run)? {
+                Some(row) if row.status.is_closed() => self.load(run)?,
+                Some(_) => {}
+                None => self.partition.slot_without_run(run),
+            }
+        }
+        Ok(())
     }
 
     /// Makes sure that the run of a dead letter is in memory.

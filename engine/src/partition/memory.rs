@@ -53,6 +53,7 @@ impl Partition {
         let (ending, others): (Vec<Ordinal>, Vec<Ordinal>) = open.into_iter().partition(may_end);
         others.into_iter().for_each(|ordinal| self.core.take_up(&mut run, ordinal));
         self.core.carry_out(&mut run, events);
+        self.core.return_slot(&run);
         ending.into_iter().for_each(|ordinal| self.core.take_up(&mut run, ordinal));
         self.ids.insert((run.state.workflow().fingerprint(), key));
         self.runs.insert(key, run);

@@ -1,10 +1,13 @@
 use super::{Core, Partition};
-use crate::RequestError;
 use crate::repair::{By, FINDINGS_MAX, Finding, RepairError, RepairReply, Report, Rule, RuleStats, Thresholds};
 use crate::run::Run;
 use crate::state::{Activity, RunState};
-use antiphon_conversation::Phase;
-use antiphon_history::{ConversationKey, ExitReason, Ordinal, Timestamp};
+use crate::{Effect, RequestError};
+use antiphon_conversation::{Phase, retry};
+use antiphon_history::{
+    ActivityOutcome, ConversationEvent, ConversationKey, ConversationOutcome, ExitReason, Failure, Ordinal, Response,
+    RunEvent, TimeoutKind, Timestamp,
+};
 
 impl Partition {
     /// Looks at everything open, without changing it.
@@ -149,7 +152,81 @@ impl Core {
             Rule::NeverApplied => self.apply_late(run, ordinal),
             Rule::WorkerGone => self.end_leg(run, ordinal, ExitReason::Forced),
             Rule::LegSilent => self.end_leg(run, ordinal, ExitReason::Redriven),
-            Rule::WaitsLong => {}
+            // Nothing of a conversation: the one is reported, the other mended by `return_slot`.
+            Rule::WaitsLong | Rule::SlotStranded => {}
         }
+    }
+
+    /// Ends the leg under way on behalf of a repair: its worker is told to stop if it is there, and has its place back.
+    fn end_leg(&mut self, run: &mut Run, ordinal: Ordinal, reason: ExitReason) {
+        let Some(conversation) = run.state.conversation_key(ordinal) else { return };
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
+        let Some(leg) = activity.conversation.leg() else { return };
+        let (number, worker) = (leg.number, leg.worker.clone());
+        if activity.conversation.phase() == Phase::InDoubt && self.dispatch.is_connected(&worker) {
+            self.converse(run, ordinal, ConversationEvent::CancelSent { leg: number });
+            self.effects.push(Effect::CancelLeg { worker, conversation, leg: number });
+        }
+        // A leg whose lease has ended may be in line already.
+        self.dispatch.remove(conversation.run, ordinal);
+        // At once, not when the worker says so: what made the leg silent may have swallowed that word as well, and the
+        // place would be lost with it.
+        self.dispatch.release(conversation, number);
+        self.lost(run, ordinal, reason);
+    }
+
+    /// The last attempt of an activity is over and the workflow was not told. Tells it what is on record; a result is
+    /// not, and then the body runs again, if it may.
+    fn apply_late(&mut self, run: &mut Run, ordinal: Ordinal) {
+        self.close_answered(run, ordinal);
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
+        let (conversation, options) = (&activity.conversation, &activity.call.options);
+        let attempt = activity.attempt - activity.attempts_forgiven;
+        let attempts = activity.attempt;
+        let (again, outcome) = match (conversation.outcome(), conversation.response()) {
+            (Some(ConversationOutcome::Failed), Some(Response::Failed { message, retryable })) => {
+                let failure = Failure { message: message.clone(), kind: String::new(), details: None };
+                (*retryable, ActivityOutcome::Failed { failure, attempts })
+            }
+            (Some(ConversationOutcome::TimedOut), _) => match conversation.last_exit() {
+                Some(ExitReason::TimedOut { kind }) => {
+                    (retry::is_worth_it(*kind), ActivityOutcome::TimedOut { kind: *kind, attempts })
+                }
+                _ => (false, ActivityOutcome::TimedOut { kind: TimeoutKind::ScheduleToStart, attempts }),
+            },
+            (Some(ConversationOutcome::Cancelled), _) => (false, ActivityOutcome::Cancelled),
+            (Some(ConversationOutcome::NoWorker), _) => {
+                let reason = conversation.no_worker().unwrap_or_default().to_owned();
+                (false, ActivityOutcome::NoWorker { reason })
+            }
+            (closed, _) => {
+                let completed = closed == Some(ConversationOutcome::Completed);
+                let reason = match conversation.last_exit() {
+                    _ if completed => "it completed, and its result is not on record".to_owned(),
+                    Some(exit) => exit.to_string(),
+                    None => "its end is not on record".to_owned(),
+                };
+                (completed, ActivityOutcome::Lost { losses: conversation.losses(), reason })
+            }
+        };
+        let completed = conversation.outcome() == Some(ConversationOutcome::Completed);
+        let allowed = completed || retry::delay_after(&options.retry, attempt).is_some();
+        if again && allowed && !options.at_most_once {
+            self.open(run, ordinal, None);
+            self.note_nobody(run, ordinal);
+        } else {
+            self.arrive(run, RunEvent::ActivityResolved { ordinal, outcome });
+        }
+    }
+
+    /// Closes a conversation that has its answer and no end.
+    fn close_answered(&mut self, run: &mut Run, ordinal: Ordinal) {
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
+        let outcome = match (activity.conversation.phase(), activity.conversation.response()) {
+            (Phase::Answered, Some(Response::Completed { .. })) => ConversationOutcome::Completed,
+            (Phase::Answered, Some(Response::Failed { .. })) => ConversationOutcome::Failed,
+            _ => return,
+        };
+        self.converse(run, ordinal, ConversationEvent::Closed { outcome });
     }
 }

@@ -5,7 +5,9 @@
 //! leaves it to the next start of the engine. So a slot needs no claim of its own and cannot be left behind.
 
 use super::{Core, Partition};
+use crate::repair::{By, Rule};
 use crate::routine::{Step, decide, followed};
+use crate::run::Run;
 use crate::state::Outcome;
 use crate::{IdReuse, Ran, RanSlot, RequestError, StartRequest};
 use antiphon_conversation::retry::delay_after;
@@ -133,6 +135,32 @@ impl Partition {
         done
     }
 
+    /// The runs of slots that are under way and not in memory, at most `limit`. Each is open on record, unless the record
+    /// is damaged: then [`Partition::load`] of an ended one returns its slot, and [`Partition::slot_without_run`] that of
+    /// one that is not there.
+    pub fn slot_runs_elsewhere(&self, limit: usize) -> Vec<RunKey> {
+        let open = self.core.entities.iter().filter_map(|(_, entity)| match &entity.state {
+            EntityState::Routine(Some(state)) => Some(&state.open),
+            _ => None,
+        });
+        open.flatten().filter_map(|open| open.run).filter(|run| !self.runs.contains_key(run)).take(limit).collect()
+    }
+
+    /// Returns the slot of a run that is not in the store.
+    pub fn slot_without_run(&mut self, run: RunKey) {
+        let stranded = self.core.entities.iter().find_map(|(_, entity)| match (&entity.name, &entity.state) {
+            (EntityName::Routine(id), EntityState::Routine(Some(state))) => {
+                let open = state.open.iter().find(|open| open.run == Some(run))?;
+                Some(RoutineSlot { routine: id.clone(), slot: open.slot, attempt: open.attempt })
+            }
+            _ => None,
+        });
+        if let Some(of) = stranded.filter(|_| !self.runs.contains_key(&run)) {
+            self.core.audit_slot(&of.routine, "its run is not on record");
+            self.core.end_slot(&of, SlotOutcome::Failed { error: "its run is not on record".to_owned() });
+        }
+    }
+
     /// Starts one attempt of a slot, or records why its run cannot be started, which counts as a failed attempt.
     pub(super) fn start_slot(
         &mut self,
@@ -242,6 +270,20 @@ impl Core {
             None => return,
         };
         self.end_slot(of, outcome);
+    }
+
+    /// Returns a slot whose run has ended without ending it, which no crash leaves behind: a damaged or foreign record.
+    pub(super) fn return_slot(&mut self, run: &Run) {
+        let Some(of) = run.state.started.routine.clone().filter(|_| run.state.status.is_closed()) else { return };
+        if self.routine(&of.routine).is_some_and(|state| state.holds(&of, run.state.key)) {
+            self.audit_slot(&of.routine, "its run has ended");
+            self.run_of_slot_ended(&of, run.state.key, run.state.outcome.as_deref());
+        }
+    }
+
+    fn audit_slot(&mut self, routine: &str, why: &str) {
+        self.repairs[Rule::SlotStranded as usize].repaired += 1;
+        self.audit(Rule::SlotStranded.verb(), format!("routine {routine}"), &By::the_engine(why));
     }
 
     fn end_slot(&mut self, of: &RoutineSlot, outcome: SlotOutcome) {
