@@ -69,6 +69,12 @@ pub async fn guarded(ctx: WorkflowContext<'_>, order: u64) -> antiphon::Result<u
     Ok(paid)
 }
 
+/// One charge that waits for somebody when its budgets are used up.
+#[workflow]
+pub async fn patient(ctx: WorkflowContext<'_>, order: u64) -> antiphon::Result<u64, CallError<Declined>> {
+    Ok(ctx.call(charge(order, 100)).max_losses(1).hold().await?)
+}
+
 /// Waits for a signal, at most two days.
 #[workflow]
 pub async fn parcel(ctx: WorkflowContext<'_>) -> antiphon::Result<String, Never> {
@@ -181,6 +187,7 @@ fn everything_but_twice(builder: antiphon::Builder) -> antiphon::Builder {
     builder
         .workflow(one)
         .workflow(guarded)
+        .workflow(patient)
         .workflow(parcel)
         .workflow(fan)
         .workflow(order)

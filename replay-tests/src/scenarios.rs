@@ -3,8 +3,8 @@
 use crate::programs::{ACTIVITIES, changed, today};
 use crate::world::{World, failure, worker};
 use antiphon_conversation::{Answer, Request};
+use antiphon_engine::{By, Input, RepairRequest, RoutinesRequest, StartRequest, Thresholds, Which};
 use antiphon_engine::{IdReuse, ReplyTo};
-use antiphon_engine::{Input, RoutinesRequest, StartRequest};
 use antiphon_history::{
     HistoryFile, Payload, RetryPolicy, RoutineSpec, RoutineTarget, Schedule, Timestamp, WorkflowKey,
 };
@@ -24,9 +24,11 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "evicted-and-reloaded", play: evicted },
     Scenario { name: "failed-with-compensation", play: failed },
     Scenario { name: "heartbeat-timeout", play: heartbeat },
+    Scenario { name: "held-then-retried", play: held },
     Scenario { name: "outside-values-and-large-payload", play: outside },
     Scenario { name: "panicked-leg-second-worker", play: panicked },
     Scenario { name: "parallel-join", play: fan },
+    Scenario { name: "redriven-then-discarded", play: redriven },
     Scenario { name: "restart-in-the-middle", play: restarted },
     Scenario { name: "retry-then-success", play: retried },
     Scenario { name: "routine-second-attempt", play: routine },
@@ -103,6 +105,35 @@ fn retried() -> HistoryFile {
     world.answer(busy());
     world.pass(200);
     serve(&mut world);
+    world.history(1)
+}
+
+fn by() -> By {
+    By { who: "ann".to_owned(), why: "for the fixture".to_owned() }
+}
+
+fn held() -> HistoryFile {
+    let mut world = world(&[("w1", 4)]);
+    start(&mut world, "patient", &["7"]);
+    world.now += 5;
+    world.answer(busy());
+    world.pass(60_000);
+    world.repair(RepairRequest::Retry { which: Which::Letter(1), by: by() }).expect("it is held");
+    serve(&mut world);
+    world.history(1)
+}
+
+fn redriven() -> HistoryFile {
+    let mut world = world(&[("w1", 4)]);
+    start(&mut world, "patient", &["7"]);
+    for _ in 0..2 {
+        world.pass(301_000);
+        let thresholds = Thresholds::default();
+        world
+            .repair(RepairRequest::Reconcile { thresholds, dry_run: false, by: by() })
+            .expect("a look is never refused");
+    }
+    world.repair(RepairRequest::Discard { which: Which::Letter(1), by: by() }).expect("it is held");
     world.history(1)
 }
 
