@@ -3,7 +3,7 @@ use antiphon_history::{ActivityCall, ConversationKey, Digest, Failure, Payload, 
 use std::sync::Arc;
 
 /// What leaves for a worker: one leg of one attempt.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
     /// Which conversation.
     pub conversation: ConversationKey,

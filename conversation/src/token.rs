@@ -33,6 +33,16 @@ impl TokenMint {
         TokenMint(secret)
     }
 
+    /// 16 bytes that nobody outside can guess, another for each number: the id of one life of a worker.
+    pub fn instance(&self, number: u64) -> [u8; 16] {
+        // Of another length than the place of a leg, so it is never a token.
+        let mut place = *b"instance........";
+        place[8..].copy_from_slice(&number.to_le_bytes());
+        let mut id = [0u8; 16];
+        id.copy_from_slice(&blake3::keyed_hash(&self.0, &place).as_bytes()[..16]);
+        id
+    }
+
     /// The token of one leg of one conversation.
     pub fn token(&self, conversation: ConversationKey, leg: u32) -> Token {
         let mut place = [0u8; 20];

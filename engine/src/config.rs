@@ -23,6 +23,11 @@ pub struct Config {
     pub turn_bytes_max: usize,
     /// Heartbeat details are written at most this often per leg, in milliseconds; in between they are kept in memory.
     pub heartbeat_record_ms: u64,
+    /// A worker elsewhere that says nothing for so many milliseconds is taken for gone; after half of it, for suspect.
+    /// 0: silence means nothing.
+    pub worker_silence_ms: u64,
+    /// Requests for work that may wait for some at once. Above it they are refused.
+    pub parked_claims_max: usize,
     /// Polls of one workflow within one turn before it is blocked as spinning.
     pub polls_max: u32,
     /// The engine carries due routines out by itself. Without it somebody calls `run_due`.
@@ -48,6 +53,10 @@ impl Default for Config {
             // A quarter of a segment: the conversations that a turn opens take up to twice its own bytes.
             turn_bytes_max: 16 * 1024 * 1024,
             heartbeat_record_ms: 10_000,
+            // Some lost heartbeats and a restart of a network are not an end; a minute of waiting for a dead one is bearable.
+            worker_silence_ms: 60_000,
+            // A request for each worker of a large fleet; some 200 bytes each.
+            parked_claims_max: 4_096,
             // A workflow that yields to itself a few times is odd but fine; a thousand times in one turn is a loop.
             polls_max: 1_000,
             run_routines: false,

@@ -1,6 +1,7 @@
 use crate::RoutinesReply;
 use crate::repair::{RepairError, RepairReply};
 use crate::router::RoutingReply;
+use crate::workers::{WorkersError, WorkersReply};
 use antiphon_conversation::Request;
 use antiphon_history::{BlockedReason, ConversationKey, Failure, IdError, Name, Payload, RouteError, RunId};
 
@@ -68,6 +69,8 @@ pub enum Reply {
     Routines(Box<RoutinesReply>),
     /// What an operator asked of [`crate::Input::Routing`].
     Routing(Box<RoutingReply>),
+    /// The answer to a request about workers.
+    Workers(WorkersReply),
     /// The request changed nothing.
     Refused(RequestError),
 }
@@ -168,12 +171,23 @@ pub enum RequestError {
     /// A0035. A request about routing that cannot be.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// A0047. The namespace belongs to the engine.
+    #[error(
+        "the namespace {namespace:?} belongs to the engine, like all that begin with \"antiphon.\": choose another [A0047]"
+    )]
+    Reserved {
+        /// The namespace.
+        namespace: String,
+    },
     /// A0026. The runs with open activities hold as much as they may. Starts are taken again when some have ended.
     #[error("{runs} runs are under way, which is as much as is kept in memory: try again after a pause [A0026]")]
     Overloaded {
         /// How many are in memory.
         runs: usize,
     },
+    /// A request about workers changed nothing. See the error's own code.
+    #[error(transparent)]
+    Workers(#[from] WorkersError),
     /// A0032. Only in tests: time stands still, and a run waits for an activity that nobody can take.
     #[error(
         "nothing can happen any more: {workflow_id:?} waits for {call}, and {reason}; register the activity, or give the call a deadline [A0032]"

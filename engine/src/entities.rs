@@ -101,6 +101,9 @@ impl crate::Partition {
             self.core.routines.add(state);
         }
         self.core.now = self.core.now.max(row.updated_at);
+        if row.entity.as_deref().is_some_and(|entity| entity.name == EntityName::Workers) {
+            self.core.restore_workers();
+        }
     }
 
     /// An entity, if it exists.

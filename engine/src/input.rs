@@ -3,6 +3,7 @@ use crate::dispatch::WorkerSpec;
 use crate::effect::ReplyTo;
 use crate::repair::RepairRequest;
 use crate::router::RoutingRequest;
+use crate::workers::WorkersRequest;
 use antiphon_conversation::{Answer, Token};
 use antiphon_history::{ConversationKey, Payload, RunId, WorkflowKey};
 
@@ -63,6 +64,8 @@ pub enum Input {
         /// Of what: an exit code, a signal, or why it was killed.
         how: String,
     },
+    /// A worker that asks for its work, or somebody who looks after workers, wants something.
+    Workers(WorkersRequest, ReplyTo),
     /// A worker has ended a leg.
     Answered {
         /// Which conversation.

@@ -35,8 +35,10 @@ mod replay;
 pub mod router;
 mod routine;
 mod run;
+mod standalone;
 mod state;
 mod waits;
+mod workers;
 
 pub use batch::Batch;
 pub use check::Broken;
@@ -58,3 +60,7 @@ pub use routine::{
     RoutinesRequest,
 };
 pub use waits::{ActivityWait, CancelWait, SideEffectWait, SignalWait, TimerWait};
+pub use workers::{
+    AnsweredLeg, Claim, ClaimRequest, Fence, LegRef, OverReason, Past, WorkerEntry, WorkerProblem, WorkersError,
+    WorkersReply, WorkersRequest,
+};

@@ -1,6 +1,7 @@
 use crate::Context;
 use crate::router::Routes;
-use antiphon_history::{Failure, Payload};
+use crate::standalone::Standalone;
+use antiphon_history::{Failure, Payload, RESERVED_PREFIX};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -38,16 +39,26 @@ pub trait Program: Send + Sync {
 }
 
 /// What this process has code for: workflow types by name, and what takes part in choosing workers.
-#[derive(Clone, Default)]
+///
+/// The engine's own types, whose names begin with `antiphon.`, are always among them and are not listed.
+#[derive(Clone)]
 pub struct Programs {
     types: BTreeMap<String, Arc<dyn Program>>,
     /// Registered routes and guards. Replay has them too, and calls none.
     pub routes: Routes,
 }
 
+impl Default for Programs {
+    fn default() -> Programs {
+        let standalone: Arc<dyn Program> = Arc::new(Standalone);
+        let types = BTreeMap::from([(standalone.name().to_owned(), standalone)]);
+        Programs { types, routes: Routes::default() }
+    }
+}
+
 impl fmt::Debug for Programs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.types.keys()).finish()
+        f.debug_set().entries(self.names()).finish()
     }
 }
 
@@ -64,14 +75,27 @@ pub enum ProgramError {
         /// Where the second stands.
         second: String,
     },
+    /// A0047. The name belongs to the engine.
+    #[error(
+        "the workflow at {site} is named {name:?}, and names that begin with \"antiphon.\" belong to the engine: rename it [A0047]"
+    )]
+    Reserved {
+        /// The name.
+        name: String,
+        /// Where it stands.
+        site: String,
+    },
 }
 
 impl Programs {
     /// Adds a workflow type.
     ///
-    /// Errors: [`ProgramError::Duplicate`], naming both places.
+    /// Errors: [`ProgramError::Duplicate`], naming both places; [`ProgramError::Reserved`].
     pub fn add(&mut self, program: Arc<dyn Program>) -> Result<(), ProgramError> {
         let name = program.name().to_owned();
+        if name.starts_with(RESERVED_PREFIX) {
+            return Err(ProgramError::Reserved { name, site: program.site() });
+        }
         if let Some(first) = self.types.get(&name) {
             return Err(ProgramError::Duplicate { name, first: first.site(), second: program.site() });
         }
@@ -84,8 +108,8 @@ impl Programs {
         self.types.get(name)
     }
 
-    /// The names of all types, in order.
+    /// The names of the users' types, in order.
     pub fn names(&self) -> Vec<&str> {
-        self.types.keys().map(String::as_str).collect()
+        self.types.keys().map(String::as_str).filter(|name| !name.starts_with(RESERVED_PREFIX)).collect()
     }
 }

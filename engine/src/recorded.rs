@@ -1,6 +1,7 @@
+use crate::{AnsweredLeg, Past};
 use antiphon_history::{
-    ConversationEvent, DecodeError, Digest, Events, FoldError, HistoryFile, HistoryFileError, Ordinal, Payload,
-    PayloadData, Record, RunEvent, RunKey, Stream, Timestamp,
+    ConversationEvent, ConversationKey, DecodeError, Digest, Events, FoldError, HistoryFile, HistoryFileError, Ordinal,
+    Payload, PayloadData, Record, RunEvent, RunKey, Stream, Timestamp, TokenHash,
 };
 use std::collections::{BTreeSet, VecDeque};
 
@@ -91,4 +92,26 @@ fn join(file: &HistoryFile, payloads: &mut [Payload]) {
             *payload = joined;
         }
     }
+}
+
+/// What a history says of one attempt that is over. Reads the records of that one conversation only.
+pub(crate) fn past(file: &HistoryFile, key: ConversationKey) -> Past {
+    let stream = Stream::Conversation { ordinal: key.ordinal, attempt: key.attempt };
+    let mut past = Past { answered: None, outcome: None, run_ended: false };
+    past.run_ended = file.row().is_ok_and(|row| row.status.is_closed());
+    let mut token = TokenHash([0; 16]);
+    for bytes in file.records.iter().filter(|bytes| Record::stream_of(bytes).is_ok_and(|of| of == stream)) {
+        let Ok(Record { events: Events::Conversation { events, .. }, .. }) = Record::read(bytes) else { continue };
+        for event in events {
+            match event {
+                ConversationEvent::WorkerSelected { token: of_leg, .. } => token = of_leg,
+                ConversationEvent::Received { leg, response } => {
+                    past.answered = Some(AnsweredLeg { leg, token, response });
+                }
+                ConversationEvent::Closed { outcome } => past.outcome = Some(outcome),
+                _ => {}
+            }
+        }
+    }
+    past
 }

@@ -59,6 +59,14 @@ pub(crate) fn write_event<T: Serialize>(out: &mut Vec<u8>, event: &T) {
     varint::insert(out, start, len as u64);
 }
 
+/// One value as MessagePack, without its length.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut serializer = rmp_serde::Serializer::new(&mut out).with_struct_map();
+    value.serialize(&mut serializer).expect("our own types always encode into memory");
+    out
+}
+
 /// Reads one event and moves `bytes` past it.
 pub(crate) fn read_event<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, DecodeError> {
     let len = varint::read_len(bytes, EVENT_MAX_BYTES, "event")?;

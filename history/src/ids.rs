@@ -196,15 +196,15 @@ impl fmt::Debug for TokenHash {
     }
 }
 
-mod sixteen {
+pub(crate) mod sixteen {
     use crate::Bytes;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8; 16], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8; 16], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Error> {
         let bytes = Bytes::deserialize(deserializer)?;
         <[u8; 16]>::try_from(&bytes[..]).map_err(|_| D::Error::invalid_length(bytes.len(), &"16 bytes"))
     }

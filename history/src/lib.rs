@@ -37,6 +37,7 @@ mod run_event;
 mod segment;
 mod segment_parts;
 mod segment_writer;
+mod standalone;
 mod text;
 mod varint;
 
@@ -54,8 +55,9 @@ pub use conversation_event::{
 };
 pub use entity::{
     Affinity, AuditEvent, AuditState, Cursor, DEAD_LETTERS_MAX, DeadCause, DeadLetter, DeadLetterEntry,
-    DeadLettersEvent, DeadLettersState, Entity, EntityEvent, EntityName, EntityState, IllegalEntityEvent, RoutingEvent,
-    RoutingReset, RoutingState, Settled, Settlement,
+    DeadLettersEvent, DeadLettersState, Entity, EntityEvent, EntityName, EntityState, GONE_WORKERS_MAX, GoneWorker,
+    IllegalEntityEvent, InstanceId, RoutingEvent, RoutingReset, RoutingState, Settled, Settlement, WORKERS_MAX,
+    WorkerKind, WorkerOffer, WorkerRecord, WorkersEvent, WorkersState,
 };
 pub use file::{HistoryFile, HistoryFileError};
 pub use glance::Glance;
@@ -76,6 +78,7 @@ pub use run_event::{Role, RunEvent, RunStarted};
 pub use segment::{Segment, SegmentBody};
 pub use segment_parts::SegmentParts;
 pub use segment_writer::SegmentWriter;
+pub use standalone::{RESERVED_PREFIX, STANDALONE};
 
 /// Whether a fault is planted here: `false`, unless a harness has turned the feature `planted` on and planted it. The
 /// names are in `history/src/planted.rs`.

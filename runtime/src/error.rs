@@ -1,4 +1,4 @@
-use antiphon_engine::RequestError;
+use antiphon_engine::{RequestError, WorkersError};
 
 /// Why a request to a running engine did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,9 @@ impl Error {
     /// Whether the same request may succeed later without anybody changing it.
     pub fn retryable(&self) -> bool {
         match self {
-            Error::Refused(RequestError::Overloaded { .. }) => true,
+            Error::Refused(
+                RequestError::Overloaded { .. } | RequestError::Workers(WorkersError::TooManyWait { .. }),
+            ) => true,
             Error::Refused(_) | Error::Stopped | Error::Broken { .. } | Error::Blocked { .. } => false,
             Error::DiskFull | Error::Unavailable | Error::Overloaded { .. } => true,
             Error::Store(error) => error.retryable(),

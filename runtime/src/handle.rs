@@ -4,7 +4,7 @@ use crate::{Clock, Config, Error, StoreSource};
 use antiphon_engine::router::{RoutingReply, RoutingRequest};
 use antiphon_engine::{
     RepairReply, RepairRequest, Reply, RequestError, RoutinesReply, RoutinesRequest, RunOutcome, StartRequest, Stats,
-    Target, WorkerView,
+    Target, WorkerView, WorkersReply, WorkersRequest,
 };
 use antiphon_history::{Payload, RunId};
 use antiphon_recorder::Reader;
@@ -118,6 +118,17 @@ impl Handle {
         }
     }
 
+    /// Asks something about workers: joining, claims, answers, health. What it changed is durable on return.
+    ///
+    /// Not cancel safe for claims: what was claimed for a caller that is gone is given back when that is noticed, at the
+    /// latest when its lease ends. Errors: [`Error::Refused`] with the engine's own error, and as [`Handle::start`].
+    pub async fn workers(&self, request: WorkersRequest) -> Result<WorkersReply, Error> {
+        match self.ask(|reply| Message::Workers(Box::new(request), reply)).await? {
+            Reply::Workers(reply) => Ok(reply),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Asks for something about the routing of a task queue. What was done is durable on return.
     ///
     /// Errors: [`Error::Refused`] if it cannot be; nothing was written then.
@@ -126,6 +137,12 @@ impl Handle {
             Reply::Routing(reply) => Ok(*reply),
             other => Err(unexpected(other)),
         }
+    }
+
+    /// As [`Handle::workers`], for who cannot wait for the answer.
+    pub(crate) fn post_workers(&self, request: WorkersRequest) {
+        let (reply, _) = oneshot::channel();
+        self.inbox.post(Message::Workers(Box::new(request), reply));
     }
 
     /// Counters, gauges and workers now.

@@ -1,7 +1,7 @@
 use crate::sync::{AtomicBool, Mutex, MutexGuard, WakeUp, look_out};
 use antiphon_conversation::{Answer, Token};
 use antiphon_engine::router::RoutingRequest;
-use antiphon_engine::{RepairRequest, Reply, RoutinesRequest, StartRequest, Stats, Target, WorkerView};
+use antiphon_engine::{RepairRequest, Reply, RoutinesRequest, StartRequest, Stats, Target, WorkerView, WorkersRequest};
 use antiphon_history::{ConversationKey, Payload};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -51,6 +51,8 @@ pub(crate) enum Message {
         name: String,
         how: String,
     },
+    /// A worker that asks for its work, or somebody who looks after workers, wants something.
+    Workers(Box<WorkersRequest>, oneshot::Sender<Reply>),
     /// The batch that was handed to the writer is durable and its effects are released.
     Durable,
     /// The archive has taken over all segments up to this one.
@@ -79,6 +81,10 @@ impl Message {
             + match self {
                 Message::Start(request, _) | Message::Run(request, _) => payloads(&request.input),
                 Message::Signal { input, .. } => payloads(input),
+                Message::Workers(request, _) => match &**request {
+                    WorkersRequest::Complete { result, .. } => payloads(result),
+                    _ => 0,
+                },
                 _ => 0,
             }
     }

@@ -23,6 +23,7 @@ mod handle;
 mod inbox;
 mod keeper;
 mod local;
+mod pull;
 mod release;
 mod runtime;
 #[cfg(all(test, feature = "shuttle"))]
@@ -41,6 +42,7 @@ pub use config::Config;
 pub use error::{Error, StartError};
 pub use handle::{Handle, Status};
 pub use local::{ActivityBody, BodyFuture, LocalPool, Task};
+pub use pull::{Puller, RunningPuller};
 pub use runtime::Runtime;
 pub use store::{MemorySource, SqliteFolder, StoreSource};
 pub use worker::{Responder, Worker};

@@ -136,7 +136,7 @@ async fn run(body: Arc<dyn ActivityBody>, task: Task, mut report: Report) {
 }
 
 /// Polls a body and turns its panic into an answer.
-struct Guarded(BodyFuture);
+pub(crate) struct Guarded(pub(crate) BodyFuture);
 
 impl Future for Guarded {
     type Output = Answer;
@@ -149,7 +149,7 @@ impl Future for Guarded {
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Answer {
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Answer {
     let message = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

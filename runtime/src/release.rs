@@ -1,8 +1,8 @@
 use crate::Worker;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Message};
 use crate::worker::Responder;
 use antiphon_conversation::Request;
-use antiphon_engine::Reply;
+use antiphon_engine::{Claim, Reply, WorkersReply, WorkersRequest};
 use antiphon_history::ConversationKey;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -39,11 +39,21 @@ pub(crate) fn all(releases: Vec<Release>, inbox: &Arc<Inbox>) {
                 send(together.take());
                 worker.cancel(conversation, leg);
             }
-            // A caller that has gone away loses nothing: what it asked for is on record.
-            Release::Reply { caller, reply } => drop(caller.send(reply)),
+            Release::Reply { caller, reply } => {
+                // A caller that has gone away loses nothing: what it asked for is on record. Work for a worker that no longer
+                // listens goes back into the line, rather than wait for the lease to end.
+                if let Err(Reply::Workers(WorkersReply::Claimed(claims))) = caller.send(reply) {
+                    claims.iter().for_each(|claim| give_back(claim, inbox));
+                }
+            }
         }
     }
     send(together);
+}
+
+fn give_back(claim: &Claim, inbox: &Inbox) {
+    let (reply, _) = oneshot::channel();
+    inbox.post(Message::Workers(Box::new(WorkersRequest::Release { leg: claim.leg() }), reply));
 }
 
 fn send(together: Option<Together>) {

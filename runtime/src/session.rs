@@ -9,7 +9,7 @@ use crate::shell::Shell;
 use crate::sync::LOOK;
 use crate::sync::mpsc::{SyncSender, sync_channel};
 use crate::writer::{Halt, Progress, Work, Writer};
-use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Programs, Reply, ReplyTo};
+use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Past, Programs, Reply, ReplyTo, WorkersRequest};
 use antiphon_history::{RunKey, Timestamp, WorkflowKey, planted};
 use antiphon_recorder::{Error as StoreError, Reader, Store};
 use std::collections::{HashMap, VecDeque};
@@ -105,6 +105,7 @@ impl<'a> Session<'a> {
         for worker in shell.workers.values() {
             partition.step(Input::WorkerJoined(worker.spec()), now());
         }
+        partition.settle_workers();
         let mut loading: VecDeque<RunKey> = reader.needs_loading()?.into();
         if planted!("open-runs-forgotten") {
             loading.clear();
@@ -251,13 +252,14 @@ impl<'a> Session<'a> {
 
     /// How long to sleep: until the next deadline of a run in memory or in the store. `None`: until a message comes.
     fn timeout(&self) -> Option<Duration> {
-        let next = [self.partition.next_deadline(), self.cold_due].into_iter().flatten().min();
-        if self.can_skip() && !self.stopping && (next.is_some() || self.partition.stuck().is_some()) {
+        let can_jump = || self.next_jump().is_some() || self.partition.stuck().is_some();
+        if self.can_skip() && !self.stopping && can_jump() {
             return Some(Duration::ZERO);
         }
         if !self.shell.clock.runs() {
             return None;
         }
+        let next = [self.partition.next_deadline(), self.cold_due].into_iter().flatten().min();
         let wait = next.map(|next| Duration::from_millis(next.since_ms(self.now())));
         Some(wait.unwrap_or(LOOK).min(LOOK))
     }
@@ -269,6 +271,12 @@ impl<'a> Session<'a> {
             && !self.partition.has_work()
             && self.partition.has_waiters()
             && self.partition.stats().in_flight == 0
+            && self.partition.pullers_wait()
+    }
+
+    /// Where to a clock that stands still may jump.
+    fn next_jump(&self) -> Option<Timestamp> {
+        [self.partition.next_jump(), self.cold_due].into_iter().flatten().min()
     }
 
     /// Lets a clock that stands still jump to the next moment at which something happens. If there is none, whoever waits
@@ -277,7 +285,7 @@ impl<'a> Session<'a> {
         if !self.can_skip() || !self.shell.inbox.is_empty() {
             return Ok(false);
         }
-        match [self.partition.next_deadline(), self.cold_due].into_iter().flatten().min() {
+        match self.next_jump() {
             Some(next) if self.shell.clock.skip_to(self.on_clock(next)) => {
                 self.tick(self.now())?;
                 Ok(true)
@@ -360,6 +368,10 @@ impl<'a> Session<'a> {
                 self.shell.workers.remove(&name);
                 Input::WorkerDied { name, how }
             }
+            Message::Workers(mut request, reply) => {
+                self.look_up(&mut request)?;
+                Input::Workers(*request, self.caller(reply))
+            }
             Message::Archived { through } => {
                 self.partition.step(Input::Archived { through }, now);
                 self.forget_gone_callers();
@@ -420,6 +432,22 @@ impl<'a> Session<'a> {
             Some(run) if !self.partition.has_run(run) => self.load(run),
             _ => Ok(()),
         }
+    }
+
+    /// Gives what the store says of an attempt that a worker answers for, if the engine does not hold it any more.
+    fn look_up(&mut self, request: &mut WorkersRequest) -> Result<(), StoreError> {
+        let (WorkersRequest::Complete { leg, .. } | WorkersRequest::Fail { leg, .. }) = request else { return Ok(()) };
+        let run = leg.conversation.run;
+        if run.is_entity() || self.partition.knows_attempt(leg.conversation) {
+            return Ok(());
+        }
+        let Some(history) = self.reader.history(run)? else { return Ok(()) };
+        let is_open = history.row().is_ok_and(|row| !row.status.is_closed());
+        if is_open && !self.partition.has_run(run) {
+            self.load(run)?;
+        }
+        leg.past = Some(Past::of(&history, leg.conversation));
+        Ok(())
     }
 
     fn load(&mut self, run: RunKey) -> Result<(), StoreError> {

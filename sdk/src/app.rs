@@ -306,6 +306,11 @@ impl Builder {
 
     fn start_engine(self) -> Result<Antiphon, OpenError> {
         let tokio = tokio::runtime::Handle::try_current().map_err(|_| OpenError::NoTokio)?;
+        let mut config = self.config;
+        if matches!(self.place, Place::Memory(..)) && config.engine == Config::default().engine {
+            // A clock that jumps makes everybody silent at once.
+            config.engine.worker_silence_ms = 0;
+        }
         let (programs, bodies) = Builder::code(self.programs, self.bodies, self.states.clone(), self.faults)?;
         let children = child_worker::start(self.children, &self.states)?;
         let first = Pool { name: self.worker, queues: self.queues, labels: self.labels, capacity: self.capacity };
@@ -323,7 +328,7 @@ impl Builder {
         let runtime = loop {
             let (source, clock) = (Arc::clone(&source), Arc::clone(&clock));
             let allow = self.allow_unknown_workflows;
-            match Runtime::start(source, programs.clone(), workers.clone(), clock, self.config, allow) {
+            match Runtime::start(source, programs.clone(), workers.clone(), clock, config, allow) {
                 Err(StartError::Store(StoreError::OpenElsewhere { .. })) if Instant::now() < give_up => {
                     std::thread::park_timeout(LOCK_LOOK);
                 }

@@ -30,6 +30,7 @@
 //! | run them | [`Antiphon::open`], [`Builder`], [`RunHandle`] |
 //! | start them by a schedule | [`Antiphon::routines`], [`Routine`], [`Builder::run_routines`] |
 //! | look after what is stuck | [`Antiphon::repair`], [`Repair`] |
+//! | run one activity on its own, or elsewhere | [`Antiphon::schedule`], [`Antiphon::pull_worker`], [`Antiphon::workers`] |
 //! | test them | [`Antiphon::test`], [`Builder::replay`], [`ActivityContext::unit_test`] |
 
 // The macros name this crate by its public name, also inside it.
@@ -51,25 +52,29 @@ mod options;
 mod outcome;
 mod pool;
 mod program;
+mod pull;
 mod repair;
 mod route;
 mod routine;
 mod routines;
 mod routing;
+mod standalone;
 mod testing;
 mod value;
+mod workers;
 mod workflow_call;
 
 pub use activity_context::ActivityContext;
 pub use antiphon_engine::router::{Candidate, CustomAsk, GuardAsk, Routed};
 pub use antiphon_engine::{Explanation, Finding, Letters, Report, Rule, RuleStats, Thresholds, Wait, Why};
 pub use antiphon_engine::{
-    IdReuse, Programs, Ran, RanSlot, Replayed, RequestError as RefusedRequest, RoutineError, RoutineFilter, RoutineView,
+    IdReuse, Programs, Ran, RanSlot, Replayed, RequestError as RefusedRequest, RoutineError, RoutineFilter,
+    RoutineView, WorkerEntry,
 };
 pub use antiphon_history::{
-    CatalogueRow, CatchUp, Change, Health, HistoryFile, Name, Overlap, RetryPolicy, RouteError, RouteRequest,
-    RoutinePatch, RoutineState, RoutineStatus, RoutingReset, RoutingState, RunId, RunStatus, Schedule, SkipReason,
-    Slot, SlotOutcome, TimeoutKind, Timestamp,
+    CatalogueRow, CatchUp, Change, GoneWorker, Health, HistoryFile, Liveness, Name, Overlap, RetryPolicy, RouteError,
+    RouteRequest, RoutinePatch, RoutineState, RoutineStatus, RoutingReset, RoutingState, RunId, RunStatus, Schedule,
+    SkipReason, Slot, SlotOutcome, TimeoutKind, Timestamp,
 };
 pub use antiphon_macros::{activity, workflow};
 pub use antiphon_recorder::{Durability, Filter};
@@ -87,13 +92,16 @@ pub use duration::{days, hours, millis, minutes, secs};
 pub use error::{CallError, CallRefused, EngineError, Error, Never, OptionError, OrApp, Result};
 pub use handle::{Antiphon, RequestError, RunError, RunHandle};
 pub use pool::Pool;
+pub use pull::{PullWorker, PullWorkerHandle};
 pub use repair::Repair;
 pub use route::Route;
 pub use routine::{Routine, timestamp};
 pub use routines::{Routines, RoutinesError};
 pub use routing::Routing;
+pub use standalone::{ActivityError, ActivityRun};
 pub use testing::ReplayError;
 pub use value::{DecodeError, EncodeError, Place, decode, encode};
+pub use workers::{Workers, WorkersList};
 pub use workflow_call::{WorkflowCall, WorkflowParts};
 
 /// For the macros only; nothing here is promised.

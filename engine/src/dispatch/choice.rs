@@ -29,10 +29,12 @@ pub(super) fn left_out(worker: &Worker, lane: &Lane) -> Option<LeftOutReason> {
 ///
 /// A worker that lost an earlier leg is left out as long as another could take the call, even if that one is full.
 pub(super) fn choose(workers: &Workers, lane: &Lane, excluded: &[Name]) -> Option<Choice> {
-    let subscribed: Vec<&Worker> = workers.iter().filter(|worker| worker.spec.queues.contains(&*lane.queue)).collect();
+    let subscribes = |worker: &&Worker| worker.spec.queues.contains(&*lane.queue);
+    let subscribed: Vec<&Worker> = workers.iter().filter(|worker| worker.is_pushed_to()).filter(subscribes).collect();
     let able = |worker: &Worker| left_out(worker, lane).is_none();
     let lost = |worker: &Worker| excluded.contains(&worker.name) && !planted!("excluded-worker-chosen");
-    let keep_out = subscribed.iter().any(|worker| able(worker) && !lost(worker));
+    // One that asks for its work may yet do so.
+    let keep_out = workers.iter().any(|worker| able(worker) && !lost(worker));
     let mut left: Vec<LeftOut> = Vec::new();
     let mut best: Option<&Worker> = None;
     for worker in &subscribed {

@@ -12,7 +12,8 @@ mod line;
 mod routed;
 mod workers;
 
-use antiphon_history::{ActivityCall, ConversationKey, Name, Ordinal, RunKey};
+use crate::WorkerProblem;
+use antiphon_history::{ActivityCall, ConversationKey, Health, Liveness, Name, Ordinal, RunKey};
 use line::{Lane, Line};
 use workers::Workers;
 
@@ -27,8 +28,72 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    pub(crate) fn join(&mut self, spec: WorkerSpec) {
-        self.workers.join(spec);
+    pub(crate) fn join(&mut self, spec: WorkerSpec, pulls: bool) {
+        self.workers.join(spec, pulls);
+    }
+
+    /// From now on the worker gets nothing new; it keeps what it has.
+    pub(crate) fn drain(&mut self, worker: &str) {
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.liveness = Liveness::Draining;
+        }
+    }
+
+    /// Says whether the worker is there. One that drains goes on draining.
+    pub(crate) fn set_liveness(&mut self, worker: &str, liveness: Liveness) {
+        if let Some(worker) = self.workers.get_mut(worker).filter(|worker| worker.liveness != Liveness::Draining) {
+            worker.liveness = liveness;
+        }
+    }
+
+    /// Says how well the worker is.
+    pub(crate) fn set_health(&mut self, worker: &str, health: Health) {
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.health = health;
+        }
+    }
+
+    /// Whether a worker of this name is connected.
+    pub(crate) fn has_worker(&self, worker: &str) -> bool {
+        self.workers.get(worker).is_some()
+    }
+
+    /// Every leg that was sent to a worker unasked, with the worker.
+    pub(crate) fn pushed_legs(&self) -> impl Iterator<Item = (Name, ConversationKey, u32)> {
+        let pushed = self.workers.iter().filter(|worker| !worker.pulls);
+        pushed.flat_map(|worker| worker.in_flight.iter().map(|(key, leg)| (worker.name.clone(), *key, *leg)))
+    }
+
+    /// The name of a worker that may ask for work from these of its queues; what is wrong if it may not.
+    pub(crate) fn puller(&self, worker: &str, queues: &[String]) -> Result<Name, WorkerProblem> {
+        match self.workers.get(worker) {
+            None => Err(WorkerProblem::Absent),
+            Some(known) if !known.pulls => Err(WorkerProblem::Pushed),
+            Some(known) if known.liveness == Liveness::Draining => Err(WorkerProblem::Draining),
+            Some(known) if !queues.iter().all(|queue| known.spec.queues.contains(queue)) => {
+                Err(WorkerProblem::ForeignQueue)
+            }
+            Some(known) => Ok(known.name.clone()),
+        }
+    }
+
+    /// The first attempt in line that this worker could take from these of its queues (empty: all), if it has a free place.
+    ///
+    /// Stamps at or below `after` are passed over, as in [`Dispatch::next`].
+    pub(crate) fn next_for(&self, worker: &str, queues: &[String], after: u64) -> Option<(u64, RunKey, Ordinal)> {
+        let worker = self.workers.get(worker).filter(|worker| worker.free() > 0 && worker.takes_calls())?;
+        let asked = |lane: &Lane| queues.is_empty() || queues.iter().any(|queue| **queue == *lane.queue);
+        self.line.next(after, |lane| asked(lane) && choice::left_out(worker, lane).is_none())
+    }
+
+    /// The names of the workers that ask for their work.
+    pub(crate) fn pullers(&self) -> impl Iterator<Item = &Name> {
+        self.workers.iter().filter(|worker| worker.pulls).map(|worker| &worker.name)
+    }
+
+    /// The legs that a worker has.
+    pub(crate) fn legs_of(&self, worker: &str) -> Vec<(ConversationKey, u32)> {
+        self.workers.get(worker).map(|worker| worker.in_flight.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Removes a worker; returns the legs that it had.
@@ -70,7 +135,9 @@ impl Dispatch {
     /// Stamps at or below `after` are passed over: the caller has looked at them in this round already.
     pub(crate) fn next(&self, after: u64) -> Option<(u64, RunKey, Ordinal)> {
         self.line.next(after, |lane| {
-            self.workers.iter().any(|worker| worker.free() > 0 && choice::left_out(worker, lane).is_none())
+            self.workers
+                .iter()
+                .any(|worker| worker.is_pushed_to() && worker.free() > 0 && choice::left_out(worker, lane).is_none())
         })
     }
 

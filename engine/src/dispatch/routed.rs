@@ -2,7 +2,7 @@
 
 use super::Dispatch;
 use crate::router::{Ask, Offer, Routed, Routes, Seen, Snapshot, filter, route};
-use antiphon_history::{Health, Liveness, Name, RouteError};
+use antiphon_history::{Name, RouteError};
 
 impl Dispatch {
     /// Chooses a worker by a route request. Nothing moves.
@@ -23,7 +23,8 @@ impl Dispatch {
 
     fn snapshot(&self) -> Snapshot<'_> {
         let mut snapshot = Snapshot::default();
-        for worker in self.workers.iter() {
+        // Those that ask for their work are not chosen.
+        for worker in self.workers.iter().filter(|worker| !worker.pulls) {
             let spec = &worker.spec;
             let offer = Offer { queues: &spec.queues, activities: &spec.activities, labels: &spec.labels };
             // Pools of one program offer the same: what was looked at for one holds for the next.
@@ -37,8 +38,8 @@ impl Dispatch {
                 offer,
                 capacity: spec.capacity,
                 in_flight: Some(spec.capacity - worker.free()),
-                health: Health::Healthy,
-                liveness: Liveness::Live,
+                health: worker.health,
+                liveness: worker.liveness,
                 digest: worker.digest,
             });
         }

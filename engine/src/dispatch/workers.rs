@@ -1,7 +1,7 @@
 //! The connected workers and what each has under way.
 
 use crate::router::{Offer, digest};
-use antiphon_history::{ConversationKey, Name};
+use antiphon_history::{ConversationKey, Health, Liveness, Name};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a worker offers.
@@ -40,10 +40,26 @@ pub(super) struct Worker {
     pub(super) spec: WorkerSpec,
     /// Of its name and all that it offers, for the router.
     pub(super) digest: u64,
-    in_flight: BTreeSet<(ConversationKey, u32)>,
+    /// It asks for its work; nothing is sent to it unasked.
+    pub(super) pulls: bool,
+    /// How well it is, as somebody said.
+    pub(super) health: Health,
+    /// Whether it is there.
+    pub(super) liveness: Liveness,
+    pub(super) in_flight: BTreeSet<(ConversationKey, u32)>,
 }
 
 impl Worker {
+    /// Whether it is to get anything new.
+    pub(super) fn takes_calls(&self) -> bool {
+        self.liveness.takes_calls() && self.health.takes_calls()
+    }
+
+    /// Whether requests are sent to it unasked.
+    pub(super) fn is_pushed_to(&self) -> bool {
+        !self.pulls && self.takes_calls()
+    }
+
     /// How many more requests it takes now.
     pub(super) fn free(&self) -> u32 {
         self.spec.capacity.saturating_sub(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX))
@@ -51,11 +67,22 @@ impl Worker {
 }
 
 impl Workers {
-    pub(super) fn join(&mut self, spec: WorkerSpec) {
+    pub(super) fn join(&mut self, spec: WorkerSpec, pulls: bool) {
         let name = Name::from(spec.name.as_str());
         let offer = Offer { queues: &spec.queues, activities: &spec.activities, labels: &spec.labels };
         let digest = digest(&spec.name, offer, spec.capacity);
-        self.by_name.insert(name.clone(), Worker { name, spec, digest, in_flight: BTreeSet::new() });
+        let (health, liveness) = (Health::Healthy, Liveness::Live);
+        let in_flight = BTreeSet::new();
+        let worker = Worker { name: name.clone(), spec, digest, pulls, health, liveness, in_flight };
+        self.by_name.insert(name, worker);
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Worker> {
+        self.by_name.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Worker> {
+        self.by_name.get_mut(name)
     }
 
     /// Removes a worker; returns the legs that it had.

@@ -5,8 +5,8 @@ use crate::{Effect, RequestError};
 use antiphon_conversation::{Answer, Deadline, Deadlines, Phase, Request, Token, result_digest, retry};
 use antiphon_history::limits::{PAYLOAD_MAX_BYTES, bounded_text};
 use antiphon_history::{
-    ActivityOutcome, ConversationEvent, ConversationKey, ConversationOutcome, ExitReason, Failure, Ordinal, Payload,
-    Response, RunEvent, RunKey, TimeoutKind, planted,
+    ActivityOutcome, ConversationEvent, ConversationKey, ConversationOutcome, ExitReason, Failure, Name, Ordinal,
+    Payload, Response, RunEvent, RunKey, Selection, TimeoutKind, planted,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ impl Partition {
         let ordinal = conversation.ordinal;
         match within_limits(answer) {
             Answer::Completed { result } => self.core.completed(run, ordinal, leg, result),
-            Answer::Failed { failure, retryable } => self.core.failed(run, ordinal, leg, failure, retryable),
+            Answer::Failed { failure, retryable } => self.core.failed(run, ordinal, leg, (failure, retryable), None),
             Answer::Panicked { message } => {
                 self.core.lost(run, ordinal, ExitReason::Panicked { message: bounded_text(&message) });
             }
@@ -123,6 +123,9 @@ impl Partition {
 
     /// Gives waiting attempts to workers with free places, oldest first.
     pub(super) fn dispatch(&mut self) {
+        if self.core.presence.is_quiet() {
+            return;
+        }
         let mut looked_at = 0;
         while let Some((stamp, key, ordinal)) = self.core.dispatch.next(looked_at) {
             let placed = match self.runs.get_mut(&key) {
@@ -159,9 +162,27 @@ impl Core {
             }
         };
         let Some(choice) = choice else { return false };
+        let Some(request) = self.send(run, ordinal, &choice.worker, choice.why, None) else { return false };
+        if let Some(by_route) = by_route {
+            self.chosen_by_route(&request.call.queue, by_route);
+        }
+        self.effects.push(Effect::Dispatch { worker: choice.worker, request: Box::new(request) });
+        true
+    }
+
+    /// Records that a worker was chosen for an attempt in line and that the request leaves; takes the worker's place.
+    /// `None` if that cannot follow; the attempt is out of line then.
+    pub(super) fn send(
+        &mut self,
+        run: &mut Run,
+        ordinal: Ordinal,
+        worker: &Name,
+        why: Option<Selection>,
+        lease_ms: Option<u64>,
+    ) -> Option<Request> {
         self.take_over(run, ordinal);
-        let Some(conversation) = run.state.conversation_key(ordinal) else { return false };
-        let Some(activity) = run.state.activities.get(ordinal) else { return false };
+        let conversation = run.state.conversation_key(ordinal)?;
+        let activity = run.state.activities.get(ordinal)?;
         let leg = activity.conversation.next_leg();
         let token = self.mint.token(conversation, leg);
         let request = Request {
@@ -172,24 +193,15 @@ impl Core {
             call: Arc::clone(&activity.call),
             details: activity.conversation.details().cloned(),
         };
-        let selected = ConversationEvent::WorkerSelected {
-            leg,
-            worker: choice.worker.clone(),
-            token: token.hash(),
-            why: choice.why,
-            lease_ms: None,
-        };
+        let selected =
+            ConversationEvent::WorkerSelected { leg, worker: worker.clone(), token: token.hash(), why, lease_ms };
         if !self.converse(run, ordinal, selected) || !self.converse(run, ordinal, ConversationEvent::Sent { leg }) {
-            self.dispatch.remove(key, ordinal);
-            return false;
+            self.dispatch.remove(run.state.key, ordinal);
+            return None;
         }
-        if let Some(by_route) = by_route {
-            self.chosen_by_route(&request.call.queue, by_route);
-        }
-        self.dispatch.place(&choice.worker, conversation, leg);
-        self.effects.push(Effect::Dispatch { worker: choice.worker, request: Box::new(request) });
+        self.dispatch.place(worker, conversation, leg);
         self.reindex(run, ordinal);
-        true
+        Some(request)
     }
 
     /// The lease of the leg under way has ended. Another worker may have it from now on; until one takes it, the old one
@@ -233,18 +245,26 @@ impl Core {
         }
     }
 
-    fn completed(&mut self, run: &mut Run, ordinal: Ordinal, leg: u32, result: Vec<Payload>) {
+    pub(super) fn completed(&mut self, run: &mut Run, ordinal: Ordinal, leg: u32, result: Vec<Payload>) {
         let (digest, len) = result_digest(&result);
         let response = Response::Completed { digest, len };
         self.converse(run, ordinal, ConversationEvent::Received { leg, response });
         self.close(run, ordinal, ConversationOutcome::Completed, ActivityOutcome::Completed { result });
     }
 
-    fn failed(&mut self, run: &mut Run, ordinal: Ordinal, leg: u32, failure: Failure, retryable: bool) {
+    /// The body has returned an error. Another attempt may follow: after `wait_ms`, or as the policy says.
+    pub(super) fn failed(
+        &mut self,
+        run: &mut Run,
+        ordinal: Ordinal,
+        leg: u32,
+        (failure, retryable): (Failure, bool),
+        wait_ms: Option<u64>,
+    ) {
         let response = Response::Failed { message: failure.message.clone(), retryable };
         self.converse(run, ordinal, ConversationEvent::Received { leg, response });
         let attempts = run.state.activities.get(ordinal).map_or(1, |activity| activity.attempt);
-        if retryable && self.retry(run, ordinal, ConversationOutcome::Failed) {
+        if retryable && self.retry(run, ordinal, ConversationOutcome::Failed, wait_ms) {
             return;
         }
         let outcome = ActivityOutcome::Failed { failure, attempts };
@@ -257,14 +277,15 @@ impl Core {
 
     /// Closes the conversation of a failed attempt and opens the next one, if the policy allows, the body may run twice
     /// and there is time.
-    fn retry(&mut self, run: &mut Run, ordinal: Ordinal, outcome: ConversationOutcome) -> bool {
+    fn retry(&mut self, run: &mut Run, ordinal: Ordinal, outcome: ConversationOutcome, asked_ms: Option<u64>) -> bool {
         let Some(activity) = run.state.activities.get(ordinal) else { return false };
         let options = &activity.call.options;
         if options.at_most_once {
             return false;
         }
         let attempt = activity.attempt - activity.attempts_forgiven;
-        let Some(wait_ms) = retry::delay_after(&options.retry, attempt) else { return false };
+        let Some(policy_ms) = retry::delay_after(&options.retry, attempt) else { return false };
+        let wait_ms = asked_ms.unwrap_or(policy_ms);
         let visible_at = self.now.plus_ms(wait_ms);
         let too_late = options.schedule_to_close_ms.is_some_and(|ms| activity.scheduled_at.plus_ms(ms) <= visible_at);
         // A retry that could only meet the overall deadline would hide the real error behind a timeout.
@@ -281,7 +302,7 @@ impl Core {
         let Some(activity) = run.state.activities.get(ordinal) else { return };
         let attempts = activity.attempt;
         let again = retry::is_worth_it(kind);
-        if again && self.retry(run, ordinal, ConversationOutcome::TimedOut) {
+        if again && self.retry(run, ordinal, ConversationOutcome::TimedOut, None) {
             return;
         }
         let outcome = ActivityOutcome::TimedOut { kind, attempts };
@@ -350,7 +371,7 @@ fn current(
     (known && is_current(run, conversation, leg)).then_some(run)
 }
 
-fn is_current(run: &Run, conversation: ConversationKey, leg: u32) -> bool {
+pub(super) fn is_current(run: &Run, conversation: ConversationKey, leg: u32) -> bool {
     run.state.activities.get(conversation.ordinal).is_some_and(|activity| {
         (activity.attempt == conversation.attempt || planted!("outcome-without-attempt"))
             && activity.conversation.phase() == Phase::InDoubt
@@ -362,7 +383,7 @@ fn is_current(run: &Run, conversation: ConversationKey, leg: u32) -> bool {
 }
 
 /// An answer that can be written: what is too large becomes a failure that says so, and is not tried again.
-fn within_limits(answer: Answer) -> Answer {
+pub(super) fn within_limits(answer: Answer) -> Answer {
     let too_large = match &answer {
         Answer::Completed { result } => result.iter().find(|payload| !payload.is_within_limit()),
         Answer::Failed { failure, .. } => failure.details.iter().find(|payload| !payload.is_within_limit()),

@@ -103,6 +103,7 @@ impl Core {
             && activity.may_be_taken(self.now)
         {
             self.dispatch.add(run.state.key, ordinal, &activity.call);
+            self.claims.look();
         }
     }
 
@@ -205,6 +206,7 @@ impl Core {
     }
 
     pub(super) fn forget(&mut self, to: ReplyTo) {
+        self.forget_claim(to);
         if let Some(run) = self.waiting.remove(&to) {
             self.waiters.remove(&(run, to));
         }

@@ -7,6 +7,8 @@
 //! | `requests.rs` | start, signal, cancel, wait |
 //! | `activities.rs` | the way of an attempt: answers, deadlines, losses, retries, choice of worker |
 //! | `routing.rs` | the choice by a route request, and what moves with it |
+//! | `claims.rs` | the way of an attempt whose worker asks for it: claim, heartbeat, answer, release |
+//! | `workers.rs` | who is there: join, leave, drain, health, silence |
 //! | `memory.rs` | bringing runs into memory and letting go of them |
 //! | `dead_letters.rs` | activities whose attempts or losses are used up: held, retried, discarded |
 //! | `explain.rs` | what a run waits for and why; also for a partition that only looks |
@@ -15,6 +17,7 @@
 //! | `slots.rs` | carrying routines out |
 
 mod activities;
+mod claims;
 mod core;
 mod dead_letters;
 mod explain;
@@ -24,6 +27,7 @@ mod requests;
 mod routines;
 mod routing;
 mod slots;
+mod workers;
 
 use crate::dispatch::{Dispatch, WorkerView};
 use crate::entities::Entities;
@@ -33,7 +37,7 @@ use crate::run::Run;
 use crate::{Batch, Calendar, Config, Input, NoCalendar, Programs, ReplyTo};
 use antiphon_conversation::TokenMint;
 use antiphon_history::limits::bounded_text;
-use antiphon_history::{ExitReason, Ordinal, RunKey, SegmentWriter, Timestamp, WorkflowKey, planted};
+use antiphon_history::{ExitReason, Ordinal, RunKey, SegmentWriter, Timestamp, WorkerKind, WorkflowKey, planted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -67,6 +71,8 @@ pub(crate) struct Core {
     /// What must happen when, without a word from anybody.
     pub(crate) deadlines: BTreeSet<(Timestamp, Due)>,
     pub(crate) dispatch: Dispatch,
+    claims: claims::Claims,
+    presence: workers::Presence,
     pub(crate) entities: Entities,
     waiters: BTreeSet<(RunKey, ReplyTo)>,
     waiting: BTreeMap<ReplyTo, RunKey>,
@@ -92,6 +98,8 @@ pub(crate) struct Core {
 pub(crate) enum Due {
     Timer(RunKey, Ordinal),
     Activity(RunKey, Ordinal),
+    Claim(ReplyTo),
+    Silence,
 }
 
 /// Counters since the partition was built.
@@ -117,6 +125,9 @@ pub struct Stats {
     pub blocked: u64,
     /// Answers and heartbeats that named a leg that is over, or carried a wrong token. They changed nothing.
     pub stale_answers: u64,
+    /// Words of pulling workers that were refused: for a leg that is over or another's, with a wrong token, or other than
+    /// the first. They changed nothing.
+    pub fenced: u64,
     /// Events that could not follow. Always 0 in a sound engine; the event was not recorded.
     pub anomalies: u64,
 }
@@ -161,6 +172,8 @@ impl Partition {
                 effects: Vec::new(),
                 deadlines: BTreeSet::new(),
                 dispatch: Dispatch::default(),
+                claims: claims::Claims::default(),
+                presence: workers::Presence::default(),
                 entities: Entities::default(),
                 waiters: BTreeSet::new(),
                 waiting: BTreeMap::new(),
@@ -200,15 +213,12 @@ impl Partition {
             Input::Repair(request, reply) => self.repair_request(*request, reply),
             Input::Routing(request, reply) => self.core.routing_request(*request, reply),
             Input::Forget(reply) => self.core.forget(reply),
-            Input::WorkerJoined(spec) => {
-                // A worker that joins under the name of one that is there has begun anew: what that one had is lost.
-                self.worker_left(&spec.name, &ExitReason::WorkerExit);
-                self.core.dispatch.join(spec);
-            }
-            Input::WorkerLeft { name } => self.worker_left(&name, &ExitReason::WorkerExit),
+            Input::WorkerJoined(spec) => self.local_joined(spec, WorkerKind::Pool),
+            Input::WorkerLeft { name } => self.local_left(&name, &ExitReason::WorkerExit),
             Input::WorkerDied { name, how } => {
-                self.worker_left(&name, &ExitReason::WorkerDied { how: bounded_text(&how) });
+                self.local_left(&name, &ExitReason::WorkerDied { how: bounded_text(&how) });
             }
+            Input::Workers(request, reply) => self.workers_request(request, reply),
             Input::Answered { conversation, leg, token, answer } => self.answered(conversation, leg, token, answer),
             Input::Heartbeat { conversation, leg, token, details } => {
                 self.heartbeat(conversation, leg, token, details);
@@ -218,6 +228,8 @@ impl Partition {
             Input::Tick => self.tick_routines(),
         }
         self.dispatch();
+        self.serve_parked();
+        self.tell_quiet();
         self.let_go_of_some();
     }
 
@@ -249,6 +261,19 @@ impl Partition {
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let due = self.core.deadlines.first().map(|(at, _)| *at);
         due.into_iter().chain(self.next_leaving()).chain(self.next_routine()).chain(self.next_reconcile()).min()
+    }
+
+    /// As [`Partition::next_deadline`], without the waits and the silence of workers: where to a clock that stands still may
+    /// jump while nothing is under way.
+    pub fn next_jump(&self) -> Option<Timestamp> {
+        let of_workers = |due: &Due| matches!(due, Due::Claim(_) | Due::Silence);
+        let due = self.core.deadlines.iter().find(|(_, due)| !of_workers(due)).map(|(at, _)| *at);
+        due.into_iter().chain(self.next_leaving()).min()
+    }
+
+    /// Whether every worker that asks for its work waits for some: none is about to speak.
+    pub fn pullers_wait(&self) -> bool {
+        self.core.dispatch.pullers().all(|worker| self.core.claims.waits(worker))
     }
 
     /// The earliest timer of the runs that were let go of since the last call: from then on the caller must look into the
@@ -307,6 +332,8 @@ impl Partition {
             match due {
                 Due::Timer(run, ordinal) => self.timer_due(run, ordinal),
                 Due::Activity(run, ordinal) => self.activity_due(run, ordinal),
+                Due::Claim(to) => self.claim_due(to),
+                Due::Silence => self.silence_due(),
             }
         }
         self.reconcile_if_due();

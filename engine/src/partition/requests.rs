@@ -4,7 +4,8 @@ use crate::state::RunState;
 use crate::{IdReuse, Program, Reply, ReplyTo, RequestError, SEMANTICS, StartRequest, Target};
 use antiphon_history::limits::{PAYLOAD_MAX_BYTES, bounded_text};
 use antiphon_history::{
-    IdError, Payload, RoutineSlot, RunEvent, RunId, RunKey, RunStarted, RunStatus, WorkflowKey, planted,
+    IdError, Payload, RESERVED_PREFIX, RoutineSlot, RunEvent, RunId, RunKey, RunStarted, RunStatus, WorkflowKey,
+    planted,
 };
 use std::sync::Arc;
 
@@ -228,9 +229,13 @@ fn check_readable(program: &dyn Program, workflow_type: &str, input: &[Payload])
     })
 }
 
-fn check_workflow(workflow: &WorkflowKey) -> Result<(), IdError> {
+fn check_workflow(workflow: &WorkflowKey) -> Result<(), RequestError> {
     IdError::check("namespace", &workflow.namespace)?;
-    IdError::check("workflow id", &workflow.id)
+    IdError::check("workflow id", &workflow.id)?;
+    if workflow.namespace.starts_with(RESERVED_PREFIX) {
+        return Err(RequestError::Reserved { namespace: workflow.namespace.clone() });
+    }
+    Ok(())
 }
 
 fn check_payloads(payloads: &[Payload]) -> Result<(), RequestError> {

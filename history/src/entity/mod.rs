@@ -6,6 +6,7 @@
 //! | `routing` | task queue | which worker had the last turn, and which affinity keys are whose |
 //! | `routine` | durable job | what was asked of it, and what became of its slots |
 //! | `dead-letters` | store | activities whose attempts or losses were used up, and who took care of them |
+//! | `workers` | store | who joined, drained, left or was lost |
 //!
 //! An entity's records lie in the same segments as those of runs, under keys from 2^55 on. Its state is the fold of its
 //! events; the archive keeps it in the entity's row, so a start reads one row each and no history. That is why every state has
@@ -14,12 +15,17 @@
 mod audit;
 mod dead_letters;
 mod routing;
+mod workers;
 
 pub use audit::{AuditEvent, AuditState};
 pub use dead_letters::{
     DEAD_LETTERS_MAX, DeadCause, DeadLetter, DeadLetterEntry, DeadLettersEvent, DeadLettersState, Settled, Settlement,
 };
 pub use routing::{Affinity, Cursor, RoutingEvent, RoutingReset, RoutingState};
+pub use workers::{
+    GONE_WORKERS_MAX, GoneWorker, InstanceId, WORKERS_MAX, WorkerKind, WorkerOffer, WorkerRecord, WorkersEvent,
+    WorkersState,
+};
 
 use crate::{Name, RoutineEvent, RoutineState, RunKey, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -63,6 +69,9 @@ pub enum EntityName {
     /// Activities whose attempts or losses were used up.
     #[serde(rename = "dl")]
     DeadLetters,
+    /// The workers.
+    #[serde(rename = "wo")]
+    Workers,
 }
 
 impl EntityName {
@@ -77,6 +86,7 @@ impl fmt::Display for EntityName {
             EntityName::Routing(queue) => write!(f, "routing:{queue}"),
             EntityName::Routine(id) => write!(f, "routine:{id}"),
             EntityName::DeadLetters => f.write_str("dead-letters"),
+            EntityName::Workers => f.write_str("workers"),
         }
     }
 }
@@ -103,6 +113,9 @@ pub enum EntityEvent {
     /// Of the dead letters.
     #[serde(rename = "dl")]
     DeadLetters(DeadLettersEvent),
+    /// Of the workers.
+    #[serde(rename = "wo")]
+    Workers(WorkersEvent),
 }
 
 impl EntityEvent {
@@ -114,6 +127,7 @@ impl EntityEvent {
             EntityEvent::Routing(event) => event.name(),
             EntityEvent::Routine(event) => event.name(),
             EntityEvent::DeadLetters(event) => event.name(),
+            EntityEvent::Workers(event) => event.name(),
         }
     }
 }
@@ -127,6 +141,7 @@ impl fmt::Display for EntityEvent {
             EntityEvent::Routing(event) => event.fmt(f),
             EntityEvent::Routine(event) => event.fmt(f),
             EntityEvent::DeadLetters(event) => event.fmt(f),
+            EntityEvent::Workers(event) => event.fmt(f),
         }
     }
 }
@@ -157,6 +172,9 @@ pub enum EntityState {
     /// The dead letters.
     #[serde(rename = "dl")]
     DeadLetters(DeadLettersState),
+    /// The workers.
+    #[serde(rename = "wo")]
+    Workers(WorkersState),
 }
 
 /// An event that cannot follow in its entity's stream. It changes nothing.
@@ -179,6 +197,7 @@ impl Entity {
             EntityName::Routing(_) => EntityState::Routing(Box::default()),
             EntityName::Routine(_) => EntityState::Routine(None),
             EntityName::DeadLetters => EntityState::DeadLetters(DeadLettersState::default()),
+            EntityName::Workers => EntityState::Workers(WorkersState::default()),
         };
         Entity { name, state }
     }
@@ -190,6 +209,7 @@ impl Entity {
             (EntityState::Routing(state), EntityEvent::Routing(event)) => state.apply(event, at),
             (EntityState::Routine(state), EntityEvent::Routine(event)) => RoutineState::fold(state, event, at),
             (EntityState::DeadLetters(state), EntityEvent::DeadLetters(event)) => state.apply(event, at),
+            (EntityState::Workers(state), EntityEvent::Workers(event)) => state.apply(event, at),
             (_, EntityEvent::Opened { .. }) => Err("it exists already".to_owned()),
             _ => Err("it is an event of another kind of entity".to_owned()),
         };

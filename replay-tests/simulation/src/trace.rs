@@ -42,6 +42,7 @@ impl Trace {
             Input::Repair(_, to) => (14, to.0),
             Input::Routines(_, to) => (15, to.0),
             Input::Routing(_, to) => (16, to.0),
+            Input::Workers(_, to) => (17, to.0),
         };
         self.note(kind, number);
         self.note(0, now.0 as u64);
@@ -75,6 +76,7 @@ impl Trace {
                     Reply::Repair(_) => 6,
                     Reply::Routines(_) => 7,
                     Reply::Routing(_) => 8,
+                    Reply::Workers(_) => 9,
                 };
                 self.note(32 + kind, to.0);
             }

@@ -6,8 +6,9 @@ use super::routine_events;
 use antiphon_history::{
     ActivityCall, ActivityOptions, ActivityOutcome, AuditEvent, BlockedReason, ConversationEvent, DeadLetter,
     DeadLettersEvent, DivergenceReport, EntityEvent, Failure, Name, Response, RouteDecision, RouteForm, RoutingEvent,
-    RunEvent, RunStarted, Selection, Site,
+    RunEvent, RunStarted, Selection, Site, WorkerOffer, WorkersEvent,
 };
+use std::collections::BTreeSet;
 
 type Fields = Vec<(&'static str, Json)>;
 
@@ -72,6 +73,7 @@ pub(super) fn entity(event: &EntityEvent) -> Json {
             ("who", who.as_str().into()),
             ("why", why.as_str().into()),
         ],
+        EntityEvent::Workers(event) => workers(event),
     })
 }
 
@@ -109,6 +111,36 @@ fn dead_letter(letter: &DeadLetter) -> Fields {
         ("reason", letter.reason.as_str().into()),
         ("held", letter.held.into()),
     ]
+}
+
+fn workers(event: &WorkersEvent) -> Fields {
+    let names = |names: &BTreeSet<String>| Json::from(names.iter().cloned().collect::<Vec<_>>());
+    match event {
+        WorkersEvent::Joined { worker, offer } => {
+            let WorkerOffer { kind, instance, queues, activities, labels, capacity } = &**offer;
+            vec![
+                ("worker", worker.as_str().into()),
+                ("kind", kind.name().into()),
+                ("instance", instance.map(|instance| instance.to_string()).as_deref().into()),
+                ("queues", names(queues)),
+                ("activities", names(activities)),
+                ("labels", names(labels)),
+                ("capacity", (*capacity).into()),
+            ]
+        }
+        WorkersEvent::Draining { worker, who, why } => {
+            vec![("worker", worker.as_str().into()), ("who", who.as_str().into()), ("why", why.as_str().into())]
+        }
+        WorkersEvent::HealthSet { worker, health, who, why } => vec![
+            ("worker", worker.as_str().into()),
+            ("health", health.word().into()),
+            ("who", who.as_str().into()),
+            ("why", why.as_str().into()),
+        ],
+        WorkersEvent::Left { worker, reason } | WorkersEvent::Lost { worker, reason } => {
+            vec![("worker", worker.as_str().into()), ("reason", reason.as_str().into())]
+        }
+    }
 }
 
 /// The fields of an event of a conversation.
