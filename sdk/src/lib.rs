@@ -73,8 +73,8 @@ pub use antiphon_engine::{
 };
 pub use antiphon_history::{
     CatalogueRow, CatchUp, Change, GoneWorker, Health, HistoryFile, Liveness, Name, Overlap, RetryPolicy, RouteError,
-    RouteRequest, RoutinePatch, RoutineState, RoutineStatus, RoutingReset, RoutingState, RunId, RunStatus, Schedule,
-    SkipReason, Slot, SlotOutcome, TimeoutKind, Timestamp,
+    RouteRequest, RoutinePatch, RoutineState, RoutineStatus, RoutineTarget, RoutingReset, RoutingState, RunId,
+    RunStatus, Schedule, SkipReason, Slot, SlotOutcome, TimeoutKind, Timestamp,
 };
 pub use antiphon_macros::{activity, workflow};
 pub use antiphon_recorder::{Durability, Filter};
@@ -95,7 +95,7 @@ pub use pool::Pool;
 pub use pull::{PullWorker, PullWorkerHandle};
 pub use repair::Repair;
 pub use route::Route;
-pub use routine::{Routine, timestamp};
+pub use routine::{Routine, RoutineCall, timestamp};
 pub use routines::{Routines, RoutinesError};
 pub use routing::Routing;
 pub use standalone::{ActivityError, ActivityRun};

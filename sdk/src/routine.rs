@@ -1,4 +1,4 @@
-use crate::{CallRefused, WorkflowCall, WorkflowDefinition};
+use crate::{ActivityDefinition, Call, CallRefused, WorkflowCall, WorkflowDefinition};
 use antiphon_history::{CatchUp, Overlap, RetryPolicy, RoutineSpec, RoutineTarget, Schedule, Timestamp};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 ///     .attempts(3, minutes(10));
 /// # let _ = nightly;
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "a routine does nothing until it is handed to create()"]
 pub struct Routine {
     id: Option<String>,
@@ -24,33 +24,28 @@ pub struct Routine {
 }
 
 impl Routine {
-    /// Starts the workflow once, at a moment; one in the past is due at once.
-    pub fn once<D: WorkflowDefinition>(at: Timestamp, call: WorkflowCall<D>) -> Routine {
+    /// Carries it out once, at a moment; one in the past is due at once.
+    pub fn once(at: Timestamp, call: impl RoutineCall) -> Routine {
         Routine::new(Schedule::Once { at }, call)
     }
 
-    /// Starts the workflow again and again, first at its start (see [`start_at`](Routine::start_at)), then every so long
+    /// Carries it out again and again, first at its start (see [`start_at`](Routine::start_at)), then every so long
     /// after that, whatever happens in between.
-    pub fn every<D: WorkflowDefinition>(every: Duration, call: WorkflowCall<D>) -> Routine {
+    pub fn every(every: Duration, call: impl RoutineCall) -> Routine {
         Routine::new(Schedule::Interval { every_ms: ms(every), phase_ms: None }, call)
     }
 
-    /// Starts the workflow by the clocks of a time zone: minute, hour, day of the month, month, day of the week.
+    /// Carries it out by the clocks of a time zone: minute, hour, day of the month, month, day of the week.
     ///
     /// A time that the zone skips stands for the first moment after the gap, one that comes twice for the first of the two.
     /// Errors: A0048, when it is created.
-    pub fn cron<D: WorkflowDefinition>(expression: &str, zone: &str, call: WorkflowCall<D>) -> Routine {
+    pub fn cron(expression: &str, zone: &str, call: impl RoutineCall) -> Routine {
         Routine::new(Schedule::Cron { expression: expression.to_owned(), zone: zone.to_owned() }, call)
     }
 
-    /// Starts the workflow by any schedule.
-    pub fn new<D: WorkflowDefinition>(schedule: Schedule, call: WorkflowCall<D>) -> Routine {
-        let spec = call.into_parts().map(|parts| {
-            let workflow_type = parts.workflow_type.to_owned();
-            let target = RoutineTarget::Workflow { workflow_type, id_prefix: String::new(), input: parts.input };
-            RoutineSpec::new(schedule, target)
-        });
-        Routine { id: None, spec }
+    /// Carries it out by any schedule.
+    pub fn new(schedule: Schedule, call: impl RoutineCall) -> Routine {
+        Routine { id: None, spec: call.into_target().map(|target| RoutineSpec::new(schedule, target)) }
     }
 
     /// Its id, up to 160 bytes, never given twice in a store. Default: one is made.
@@ -62,10 +57,7 @@ impl Routine {
     /// What stands before the slot in the workflow ids of its runs. Default: the routine's id.
     pub fn id_prefix(self, prefix: impl Into<String>) -> Routine {
         let prefix = prefix.into();
-        self.set(|spec| {
-            let RoutineTarget::Workflow { id_prefix, .. } = &mut spec.target;
-            *id_prefix = prefix;
-        })
+        self.set(|spec| spec.target = spec.target.clone().with_id_prefix(prefix))
     }
 
     /// What becomes of slots that nobody looked at in time. Default: [`CatchUp::One`].
@@ -136,6 +128,26 @@ impl Routine {
             change(spec);
         }
         self
+    }
+}
+
+/// What a routine can carry out: the call of a workflow, or of an activity on its own with all its options.
+pub trait RoutineCall {
+    /// The call as it is recorded. Errors: a value, a name or an option that cannot be.
+    fn into_target(self) -> Result<RoutineTarget, CallRefused>;
+}
+
+impl<D: WorkflowDefinition> RoutineCall for WorkflowCall<D> {
+    fn into_target(self) -> Result<RoutineTarget, CallRefused> {
+        let parts = self.into_parts()?;
+        let workflow_type = parts.workflow_type.to_owned();
+        Ok(RoutineTarget::Workflow { workflow_type, id_prefix: String::new(), input: parts.input })
+    }
+}
+
+impl<D: ActivityDefinition> RoutineCall for Call<D> {
+    fn into_target(self) -> Result<RoutineTarget, CallRefused> {
+        Ok(RoutineTarget::Activity { call: Box::new(self.into_parts()?), id_prefix: String::new() })
     }
 }
 

@@ -97,6 +97,45 @@ async fn a_caller_drives_routines_by_asking_when_the_next_one_is_due() {
 }
 
 #[tokio::test]
+async fn an_activity_is_carried_out_on_its_own_without_a_workflow() {
+    let sent = Sent::default();
+    let app = builder(Antiphon::test(), &sent).run_routines().start().unwrap();
+    let every = Routine::every(hours(1), send("x".to_owned()).attempts(2)).id("mail").max_runs(3);
+    let view = app.routines().create(every).await.unwrap();
+    assert_eq!(view.state.spec.target.name(), "activity");
+    app.pass(hours(5)).await.unwrap();
+    assert_eq!(sent.0.load(Ordering::SeqCst), 3);
+    assert_eq!(app.routines().get("mail").await.unwrap().status, RoutineStatus::Completed);
+    let run = app.describe("mail/2026-01-01T01:00:00Z").unwrap().expect("the second slot");
+    assert_eq!((run.workflow_type.as_str(), run.status), ("antiphon.activity", RunStatus::Completed));
+}
+
+#[tokio::test]
+async fn routines_are_in_the_folder_and_come_back_from_it_with_all_that_waits() {
+    let (folder, sent) = (tempfile::tempdir().unwrap(), Sent::default());
+    let open = || builder(Antiphon::open(folder.path()), &sent).start().unwrap();
+    let app = open();
+    app.routines().by("ada").because("the books").create(daily().label("team", "sales")).await.unwrap();
+    let past = Routine::every(hours(1), report("old".to_owned())).id("past").start_at(Timestamp(0));
+    app.routines().create(past.attempts(2, hours(9)).catch_up(CatchUp::All)).await.unwrap();
+    let slots = app.routines().run_due(10).await.unwrap();
+    let Ran::Started { workflow_id, .. } = &slots[0].ran else { panic!("{slots:?}") };
+    app.get::<report>(workflow_id.clone()).unwrap().result().await.unwrap();
+    app.routines().pause("daily", "holidays").await.unwrap();
+    app.routines().backfill("past", Timestamp(0), Timestamp(7_200_000)).await.unwrap();
+    let before = [app.routines().get("daily").await.unwrap(), app.routines().get("past").await.unwrap()];
+    app.stop();
+    // Twice: from the log's tail and from the archive.
+    for _ in 0..2 {
+        let app = open();
+        let after = [app.routines().get("daily").await.unwrap(), app.routines().get("past").await.unwrap()];
+        assert_eq!(before, after);
+        assert_eq!(after[1].state.next, Some(Timestamp(3_600_000)));
+        app.stop();
+    }
+}
+
+#[tokio::test]
 async fn requests_that_cannot_be_are_typed_errors_with_their_codes() {
     let app = builder(Antiphon::test(), &Sent::default()).start().unwrap();
     let routines = app.routines();

@@ -207,8 +207,7 @@ impl Partition {
 
     /// What a target needs of this program: its code, and an input that the code can read.
     fn check_routine_target(&self, target: &RoutineTarget) -> Result<(), RoutineError> {
-        let RoutineTarget::Workflow { workflow_type, input, .. } = target;
-        Ok(self.program_for(workflow_type, input).map(drop)?)
+        Ok(self.program_for(target.workflow_type(), &target.input()).map(drop)?)
     }
 
     fn not_later_than_now(&self, field: &'static str, at: Timestamp) -> Result<Timestamp, RoutineError> {

@@ -12,8 +12,8 @@ use crate::state::Outcome;
 use crate::{IdReuse, Ran, RanSlot, RequestError, StartRequest};
 use antiphon_conversation::retry::delay_after;
 use antiphon_history::{
-    EntityEvent, EntityName, EntityState, RoutineEvent, RoutineSlot, RoutineState, RoutineTarget, RunEvent, RunKey,
-    SkipReason, Slot, SlotOutcome, Timestamp, WorkflowKey,
+    EntityEvent, EntityName, EntityState, RoutineEvent, RoutineSlot, RoutineState, RunEvent, RunKey, SkipReason, Slot,
+    SlotOutcome, Timestamp, WorkflowKey,
 };
 
 /// Most steps of one routine at one look: skipping and dropping are steps too.
@@ -173,11 +173,11 @@ impl Partition {
     ) -> Ran {
         let Some(state) = self.core.routine(id) else { return Ran::Failed { attempt, error: String::new() } };
         let workflow_id = state.workflow_id(slot, attempt);
-        let RoutineTarget::Workflow { workflow_type, input, .. } = &state.spec.target;
+        let target = &state.spec.target;
         let request = StartRequest {
             workflow: default_key(workflow_id.clone()),
-            workflow_type: workflow_type.clone(),
-            input: input.clone(),
+            workflow_type: target.workflow_type().to_owned(),
+            input: target.input(),
             id_reuse: IdReuse::Never,
             request_id: None,
         };

@@ -63,13 +63,19 @@ fn check_schedule(schedule: &Schedule, jitter_ms: u64, calendar: &dyn Calendar) 
 }
 
 fn check_target(target: &RoutineTarget) -> Result<(), RoutineError> {
-    let RoutineTarget::Workflow { workflow_type, id_prefix, input } = target;
-    IdError::check("workflow type", workflow_type)?;
+    let id_prefix = target.id_prefix();
+    match target {
+        RoutineTarget::Workflow { workflow_type, .. } => IdError::check("workflow type", workflow_type)?,
+        RoutineTarget::Activity { call, .. } => {
+            IdError::check("activity type", &call.activity_type)?;
+            IdError::check("task queue", &call.queue)?;
+        }
+    }
     // Room for the slot and the attempt behind it.
     if id_prefix.len() > RoutineError::PREFIX_MAX_BYTES || id_prefix.chars().any(char::is_control) {
         return Err(invalid("id prefix", id_prefix, "use up to 160 bytes without control characters"));
     }
-    let bytes: u64 = input.iter().map(antiphon_history::Payload::len).sum();
+    let bytes: u64 = target.input().iter().map(antiphon_history::Payload::len).sum();
     if bytes > RoutineSpec::INPUT_MAX_BYTES {
         let problem = format!("its input may have {} bytes: pass a reference", RoutineSpec::INPUT_MAX_BYTES);
         return Err(invalid("target", &format!("an input of {bytes} bytes"), &problem));

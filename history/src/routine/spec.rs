@@ -1,4 +1,4 @@
-use crate::{Digest, Payload, RetryPolicy, Timestamp, activity, codec};
+use crate::{ActivityCall, Digest, Payload, RetryPolicy, STANDALONE, Timestamp, activity, codec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -64,6 +64,16 @@ pub enum RoutineTarget {
         #[serde(rename = "i", default, skip_serializing_if = "Vec::is_empty")]
         input: Vec<Payload>,
     },
+    /// Makes one activity call, as a run of its own that ends as the activity does.
+    #[serde(rename = "a")]
+    Activity {
+        /// The call.
+        #[serde(rename = "c")]
+        call: Box<ActivityCall>,
+        /// What stands before the slot in the workflow ids; the routine's id where it is empty.
+        #[serde(rename = "p", default, skip_serializing_if = "String::is_empty")]
+        id_prefix: String,
+    },
 }
 
 impl RoutineTarget {
@@ -71,7 +81,41 @@ impl RoutineTarget {
     pub fn name(&self) -> &'static str {
         match self {
             RoutineTarget::Workflow { .. } => "workflow",
+            RoutineTarget::Activity { .. } => "activity",
         }
+    }
+
+    /// The workflow type of its runs.
+    pub fn workflow_type(&self) -> &str {
+        match self {
+            RoutineTarget::Workflow { workflow_type, .. } => workflow_type,
+            RoutineTarget::Activity { .. } => STANDALONE,
+        }
+    }
+
+    /// The input of its runs.
+    pub fn input(&self) -> Vec<Payload> {
+        match self {
+            RoutineTarget::Workflow { input, .. } => input.clone(),
+            RoutineTarget::Activity { call, .. } => call.to_standalone(),
+        }
+    }
+
+    /// What was given to stand before the slot in the workflow ids.
+    pub fn id_prefix(&self) -> &str {
+        match self {
+            RoutineTarget::Workflow { id_prefix, .. } | RoutineTarget::Activity { id_prefix, .. } => id_prefix,
+        }
+    }
+
+    /// The same target with something else before the slot in the workflow ids.
+    pub fn with_id_prefix(mut self, prefix: String) -> RoutineTarget {
+        match &mut self {
+            RoutineTarget::Workflow { id_prefix, .. } | RoutineTarget::Activity { id_prefix, .. } => {
+                *id_prefix = prefix
+            }
+        }
+        self
     }
 }
 
@@ -245,9 +289,9 @@ impl RoutineSpec {
 
     /// What stands before the slot in the workflow ids of a routine of this id.
     pub fn id_prefix<'a>(&'a self, routine: &'a str) -> &'a str {
-        match &self.target {
-            RoutineTarget::Workflow { id_prefix, .. } if !id_prefix.is_empty() => id_prefix,
-            RoutineTarget::Workflow { .. } => routine,
+        match self.target.id_prefix() {
+            "" => routine,
+            prefix => prefix,
         }
     }
 }

@@ -217,6 +217,11 @@ fn run_started(started: &RunStarted) -> Fields {
     fields
 }
 
+/// A whole call.
+pub(super) fn activity_call(asked: &ActivityCall) -> Json {
+    Json::Object(call(asked))
+}
+
 fn call(call: &ActivityCall) -> Fields {
     let ActivityCall { activity_type, queue, input, options: rules, site: asked_at } = call;
     vec![

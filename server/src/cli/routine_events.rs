@@ -167,13 +167,15 @@ fn schedule(schedule: &Schedule) -> Json {
 }
 
 fn target(target: &RoutineTarget) -> Json {
-    let RoutineTarget::Workflow { workflow_type, id_prefix, input } = target;
-    Json::Object(vec![
-        ("kind", target.name().into()),
-        ("workflow_type", workflow_type.as_str().into()),
-        ("id_prefix", id_prefix.as_str().into()),
-        ("input", payloads(input)),
-    ])
+    let mut fields = vec![("kind", target.name().into())];
+    match target {
+        RoutineTarget::Workflow { workflow_type, input, .. } => {
+            fields.extend([("workflow_type", workflow_type.as_str().into()), ("input", payloads(input))]);
+        }
+        RoutineTarget::Activity { call, .. } => fields.push(("call", super::events::activity_call(call))),
+    }
+    fields.push(("id_prefix", target.id_prefix().into()));
+    Json::Object(fields)
 }
 
 fn retry_policy(policy: &RetryPolicy) -> Json {
