@@ -190,6 +190,22 @@ fn cancel_other_reaches_a_run_that_has_left_memory() {
 }
 
 #[test]
+fn a_slot_that_follows_a_cancelled_run_does_not_take_the_id_of_a_run_that_has_left_memory() {
+    let mut world = world();
+    let start = world.now;
+    world.start("r/1970-01-01T00:01:01Z", "waits", "1");
+    create(&mut world, "r", minutely("waits", Overlap::CancelOther));
+    assert_eq!(ran(&mut world, start), ["0 started"]);
+    let through = world.segments;
+    world.step(Input::Archived { through });
+    world.pass(MINUTE);
+    assert!(!world.partition.has_run(antiphon_history::RunKey(1)), "the stranger's run was let go of");
+    let told = ran(&mut world, start);
+    assert_eq!(told[0], "1 buffered");
+    assert!(told[1].starts_with("1 failed: workflow id \"r/1970-01-01T00:01:01Z\" belongs to run"), "{told:?}");
+}
+
+#[test]
 fn slots_that_were_missed_before_the_run_began_wait_their_turn_and_overlap_with_nothing() {
     let mut world = world();
     let start = world.now;

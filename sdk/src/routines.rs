@@ -29,6 +29,17 @@ pub enum RoutinesError {
     Engine(#[from] antiphon_runtime::Error),
 }
 
+impl RoutinesError {
+    /// Whether the same request may succeed later without anybody changing it.
+    pub fn retryable(&self) -> bool {
+        match self {
+            RoutinesError::Refused(error) => matches!(error, RoutineError::Busy { .. }),
+            RoutinesError::Call(_) => false,
+            RoutinesError::Engine(error) => error.retryable(),
+        }
+    }
+}
+
 impl Antiphon {
     /// The routines of this store.
     pub fn routines(&self) -> Routines {

@@ -43,7 +43,7 @@ impl Partition {
 
     /// The same, for what [`Input::Tick`](crate::Input::Tick) carries out by itself. Empty at no cost if nothing is due.
     pub fn tick_needs(&self, now: Timestamp) -> Vec<WorkflowKey> {
-        if !self.core.config.run_routines || self.core.routines.next_due().is_none_or(|due| due > now) {
+        if self.next_routine().is_none_or(|due| due > now) {
             return Vec::new();
         }
         self.routine_needs(PER_TICK, now)
@@ -61,7 +61,11 @@ impl Partition {
         for _ in 0..STEPS_MAX {
             match decide(&state, now, calendar) {
                 Some(Step::Start { slot, attempt, .. }) => return vec![default_key(state.workflow_id(slot, attempt))],
-                Some(Step::Buffer { cancel: true, .. }) => return self.open_ids(id),
+                Some(Step::Buffer { slot, cancel: true, .. }) => {
+                    // If the cancelled runs end at once, the slot starts in the same breath.
+                    let next = default_key(state.workflow_id(Slot::Planned(slot), 1));
+                    return self.open_ids(id).into_iter().chain([next]).collect();
+                }
                 None => break,
                 Some(step) => {
                     let Some(event) = written(step) else { break };
