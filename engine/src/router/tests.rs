@@ -272,6 +272,9 @@ fn a_registered_route_chooses_among_the_candidates_and_its_faults_are_errors() {
         let found = with(custom).unwrap_err().to_string();
         assert!(found.contains(says) && found.ends_with("[A0038]"), "{custom}: {found}");
     }
+    let all = RouteRequest { custom: Some("last".into()), ..RouteRequest::default() };
+    let routed = route(&ask(&all), &fleet.snapshot(), &routes).unwrap();
+    assert_eq!(told(&routed).2, ["w1", "w2"], "the others keep their order");
     assert_eq!(with("absent"), Err(RouteError::UnknownCustom { custom: "absent".into() }));
 }
 
