@@ -99,10 +99,16 @@ impl RouteRequest {
     ///
     /// The order is activity over routine over queue. Two fields are not laid over singly. Policy, worker, custom route
     /// and last worker say together how to pick, so a layer that names one of them names all: else a worker named here
-    /// would meet the policy of the queue and contradict it. And a guard of the lower layer stays in force: whoever is
+    /// would meet the policy of the queue and contradict it; for the same reason a worker named here makes the lists of the
+    /// queue void, and lists here a worker that the queue names. And a guard of the lower layer stays in force: whoever is
     /// guarded must not be able to choose another guard.
     pub fn over(&self, lower: &RouteRequest) -> RouteRequest {
-        let picks = self.policy.is_some() || self.worker.is_some() || self.custom.is_some() || self.last.is_some();
+        let lists = !self.preferred.is_empty() || !self.fallback.is_empty();
+        let picks = self.policy.is_some()
+            || self.worker.is_some()
+            || self.custom.is_some()
+            || self.last.is_some()
+            || (lists && lower.worker.is_some());
         let pick = if picks { self } else { lower };
         fn list<T: Clone>(upper: &[T], lower: &[T]) -> Vec<T> {
             if upper.is_empty() { lower.to_vec() } else { upper.to_vec() }
@@ -112,8 +118,8 @@ impl RouteRequest {
             worker: pick.worker.clone(),
             custom: pick.custom.clone(),
             last: pick.last.clone(),
-            preferred: list(&self.preferred, &lower.preferred),
-            fallback: list(&self.fallback, &lower.fallback),
+            preferred: if self.worker.is_some() { Vec::new() } else { list(&self.preferred, &lower.preferred) },
+            fallback: if self.worker.is_some() { Vec::new() } else { list(&self.fallback, &lower.fallback) },
             excluded: list(&self.excluded, &lower.excluded),
             fallback_policy: self.fallback_policy.or(lower.fallback_policy),
             require: list(&self.require, &lower.require),

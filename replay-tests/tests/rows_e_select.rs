@@ -5,10 +5,13 @@ use antiphon::{
     ActivityContext, Antiphon, CallError, Name, Never, Pool, Route, RouteError, RoutingReset, WorkflowContext,
     activity, workflow,
 };
-use antiphon_engine::router::{RoutingReply, RoutingRequest};
+use antiphon_engine::router::{Ask, Offer, Routes, RoutingReply, RoutingRequest, Seen, Snapshot, route};
 use antiphon_engine::{By, Context, Input, Reply, RunFuture, WorkerSpec};
-use antiphon_history::{EntityName, NoneAvailable, Payload, PayloadData, RouteForm, RouteReason};
+use antiphon_history::{
+    EntityName, Health, LeftOutReason, Liveness, NoneAvailable, Payload, PayloadData, RouteForm, RouteReason,
+};
 use antiphon_replay_tests::world::*;
+use std::sync::Arc;
 
 /// Calls `echo` by the route of its input.
 fn routed(context: Context, input: Vec<Payload>) -> RunFuture {
@@ -122,6 +125,44 @@ fn keys_are_forgotten_at_their_age_and_a_use_keeps_them() {
     assert!(operate(&mut world, zero).unwrap_err().contains("affinities_max"));
 }
 
+#[test]
+fn a_queue_has_a_default_route_which_calls_lie_over_and_whose_guard_stays() {
+    let mut programs = programs(&[("routed", routed), ("plain", plain)]);
+    programs.routes.add_guard("day", Arc::new(|ask| if ask.worker == "w3" { Err("w3 sleeps".into()) } else { Ok(()) }));
+    programs.routes.add_guard("mine", Arc::new(|_| Ok(())));
+    let mut world = World::with_programs(programs, three());
+    let default = |json: Option<&str>| {
+        let route = json.map(|json| Route::from_json(json).unwrap().into_request().unwrap());
+        RoutingRequest::Default { queue: "default".into(), route, by: ada("by day") }
+    };
+    let day = r#"{"policy": "sticky", "affinity_key": "all", "preferred": ["w2"], "excluded": ["w1"], "guard": "day"}"#;
+    assert_eq!(operate(&mut world, default(Some(day))), Ok(RoutingReply::Done));
+    world.restart(None);
+    world.start("a", "plain", "0");
+    assert_eq!(world.sent.last().unwrap().0, "w2");
+    assert!(
+        world.text(1).contains("policy=sticky") && world.text(1).contains("key=all guard=day"),
+        "{}",
+        world.text(1)
+    );
+    // Its own way to pick, and its own guard; the guard of the queue is asked all the same.
+    world.start("b", "routed", r#"{"worker": "w1"}"#);
+    assert!(world.text(2).contains("NoWorker the field excluded of a route request contradicts"), "{}", world.text(2));
+    world.start("c", "routed", r#"{"policy": "round_robin", "preferred": ["w3"], "guard": "mine"}"#);
+    assert!(world.text(3).contains("guard \"day\" refused worker \"w3\": w3 sleeps"), "{}", world.text(3));
+    assert_eq!(operate(&mut world, default(None)), Ok(RoutingReply::Done));
+    world.step(Input::Tick);
+    assert_eq!(world.sent.last().unwrap().0, "w1", "b goes on by its own word");
+    world.start("d", "plain", "0");
+    assert!(world.text(4).contains("policy=least_loaded candidates=3 free=4"), "{}", world.text(4));
+    let audit = world.entity_text(&EntityName::Audit);
+    assert_eq!(audit.matches("Done routing.default queue default by ada: by day").count(), 2, "{audit}");
+}
+
+fn plain(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move { done(&format!("\"{}\"", context.activity(call("echo", "1")).await)) })
+}
+
 #[activity]
 async fn whoami(act: ActivityContext) -> Result<u32, Never> {
     Ok(act.attempt())
@@ -162,4 +203,36 @@ async fn several_pools_of_one_program_take_turns_and_operators_see_who_would_be_
     assert_eq!(&*gpu.unwrap().worker, "w2");
     let twice = Antiphon::test().worker_name("w1").pool(Pool::named("w1")).start().unwrap_err().to_string();
     assert!(twice.contains("another pool of this process has this name"), "{twice}");
+}
+
+#[test]
+fn e_t4_a_silent_worker_is_not_picked_and_one_of_unknown_load_is_picked_last() {
+    let offers = worker("w", &["echo"], 1);
+    let offer = Offer { queues: &offers.queues, activities: &offers.activities, labels: &offers.labels };
+    let names = ["w1", "w2", "w3"].map(Name::from);
+    let seen = |at: usize, in_flight| Seen {
+        name: &names[at],
+        offer: 0,
+        capacity: 10,
+        in_flight,
+        health: Health::Healthy,
+        liveness: if at == 1 { Liveness::Suspect } else { Liveness::Live },
+        digest: 0,
+    };
+    let workers = vec![seen(0, None), seen(1, Some(0)), seen(2, Some(9))];
+    let request = Route::least_loaded().into_request().unwrap();
+    let ask = Ask {
+        queue: "default",
+        activity_type: "echo",
+        needs: &[],
+        request: &request,
+        lost: &[],
+        last: None,
+        cursor: None,
+        bound: None,
+        even_if_full: false,
+    };
+    let routed = route(&ask, &Snapshot { offers: vec![offer], workers }, &Routes::default()).unwrap();
+    assert_eq!((&*routed.worker, routed.why.route.unwrap().chain), ("w3", vec![Name::from("w1")]));
+    assert_eq!(routed.why.left_out[0].reason, LeftOutReason::Away);
 }

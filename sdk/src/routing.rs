@@ -65,6 +65,14 @@ impl Routing<'_> {
             .map(drop)
     }
 
+    /// Sets the route of calls on this queue that say nothing themselves: it lies below theirs, field by field, and a guard in
+    /// it stays in force whatever they say. `None`: none from now on. Durable on return; in the audit.
+    pub async fn set_default(&self, route: Option<Route>, who: &str, why: &str) -> Result<(), RequestError> {
+        let by = By { who: who.to_owned(), why: why.to_owned() };
+        let route = route.map(Route::into_request).transpose().map_err(CallRefused::from)?;
+        self.ask(RoutingRequest::Default { queue: self.queue(), route, by }).await.map(drop)
+    }
+
     /// Forgets cursors or affinity keys. Durable on return; in the audit.
     pub async fn reset(&self, what: RoutingReset, who: &str, why: &str) -> Result<(), RequestError> {
         let by = By { who: who.to_owned(), why: why.to_owned() };

@@ -11,6 +11,7 @@ use antiphon_history::{
     EntityName, EntityState, LeftOutReason, Name, Ordinal, RouteError, RouteReason, RouteRequest, RoutingEvent,
     RoutingState, Site,
 };
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A choice by a route request, with what moves when it is recorded.
@@ -27,9 +28,16 @@ impl ByRoute {
 }
 
 impl Core {
-    /// The request in force for a call. `None` if nobody asked for anything, which is the rule and costs nothing.
-    fn route_in_force<'a>(&self, call: &'a ActivityCall) -> Option<&'a RouteRequest> {
-        call.options.route.as_deref()
+    /// The request in force for a call: its own over the default of its queue. `None` if nobody asked for anything, which is
+    /// the rule and costs nothing.
+    fn route_in_force<'a>(&'a self, call: &'a ActivityCall) -> Option<Cow<'a, RouteRequest>> {
+        let default = self.routing(&call.queue).and_then(|state| state.route.as_deref());
+        match (call.options.route.as_deref(), default) {
+            (None, None) => None,
+            (Some(own), None) => Some(Cow::Borrowed(own)),
+            (None, Some(default)) => Some(Cow::Borrowed(default)),
+            (Some(own), Some(default)) => Some(Cow::Owned(own.over(default))),
+        }
     }
 
     /// Cursors and keys of a queue.
@@ -73,7 +81,7 @@ impl Core {
     ) -> Option<Result<ByRoute, RouteError>> {
         let activity = run.state.activities.get(ordinal)?;
         let request = self.route_in_force(&activity.call)?;
-        Some(self.choose_by(run, activity, request, lost))
+        Some(self.choose_by(run, activity, &request, lost))
     }
 
     fn choose_by(
@@ -84,11 +92,22 @@ impl Core {
         lost: &[Name],
     ) -> Result<ByRoute, RouteError> {
         request.check()?;
-        let call = &activity.call;
-        let (mut routed, class) = self.asked(call, &activity.conversation, request, |ask, class| {
+        let (routed, class) = self.asked(&activity.call, &activity.conversation, request, |ask, class| {
             let routed = self.dispatch.route(&Ask { lost, ..*ask }, &self.programs.routes)?;
             Ok::<_, RouteError>((routed, class.clone()))
         })?;
+        self.guarded(run, &activity.call, request, routed, class)
+    }
+
+    /// A choice, if the guard agrees to it.
+    fn guarded(
+        &self,
+        run: &Run,
+        call: &ActivityCall,
+        request: &RouteRequest,
+        mut routed: Routed,
+        class: Name,
+    ) -> Result<ByRoute, RouteError> {
         if let Some(guard) = &request.guard {
             self.guard(run, call, request, guard, &routed.worker)?;
             if let Some(decision) = &mut routed.why.route {
@@ -148,8 +167,8 @@ impl Core {
     /// Nobody was chosen. Returns the one worker that the attempt waits for, if it waits for one.
     pub(super) fn not_routed(&mut self, run: &mut Run, ordinal: Ordinal, error: &RouteError) -> Option<Name> {
         let activity = run.state.activities.get(ordinal)?;
-        let (known, fail_fast) =
-            (activity.conversation.no_worker().map(str::to_owned), activity.call.options.fail_fast);
+        let noted = activity.conversation.no_worker().is_some();
+        let fail_fast = activity.call.options.fail_fast;
         if error.is_denied() {
             // Who is refused is not asked again: the guard's word is about this call, not about the moment.
             let on = format!("{} of {}", activity.call.activity_type, run.state.workflow());
@@ -158,9 +177,12 @@ impl Core {
                 AuditEvent::Refused { who: run.state.workflow().to_string(), verb: "route".to_owned(), on, why };
             self.tell(&EntityName::Audit, &EntityEvent::Audit(refused));
             self.no_worker(run, ordinal, error.to_string(), true);
-        } else if !error.is_full() && (known.is_none() || !error.may_pass()) {
-            // Counts in the reason change with every worker that comes or goes; one word of it is enough.
+        } else if !error.may_pass() {
             self.no_worker(run, ordinal, error.to_string(), fail_fast);
+        } else if !noted && let Some(reason) = self.nobody(&activity.call, &activity.conversation) {
+            // Counts in the reason change with every worker that comes or goes; one word of it is enough. And whoever asks
+            // for its work, or only has no free place, is somebody.
+            self.no_worker(run, ordinal, reason, fail_fast);
         }
         match error {
             RouteError::NotEligible { worker, reason: LeftOutReason::Full } => Some(worker.clone()),
@@ -184,7 +206,7 @@ impl Core {
     pub(super) fn nobody(&self, call: &ActivityCall, conversation: &Conversation) -> Option<String> {
         let Some(request) = self.route_in_force(call) else { return self.dispatch.nobody(call) };
         let found = request.check().and_then(|()| {
-            self.asked(call, conversation, request, |ask, _| {
+            self.asked(call, conversation, &request, |ask, _| {
                 self.dispatch.somebody(&Ask { even_if_full: true, ..*ask }).map(drop)
             })
         });
@@ -194,7 +216,7 @@ impl Core {
     /// Whether a worker that is not in `excluded` could take this call.
     pub(super) fn somebody_else(&self, call: &ActivityCall, conversation: &Conversation, excluded: &[Name]) -> bool {
         let Some(request) = self.route_in_force(call) else { return self.dispatch.somebody_else(call, excluded) };
-        self.asked(call, conversation, request, |ask, _| {
+        self.asked(call, conversation, &request, |ask, _| {
             let found = self.dispatch.somebody(&Ask { even_if_full: true, lost: excluded, ..*ask });
             found.is_ok_and(|names| names.iter().any(|name| !excluded.contains(name)))
         })
@@ -217,9 +239,10 @@ impl Core {
                 return Ok(RoutingReply::State(self.routing(&queue).cloned().unwrap_or_default()));
             }
             RoutingRequest::Would { activity_type, needs, route, .. } => {
-                route.check()?;
-                let options = ActivityOptions { needs, route: Some(Box::new(route.clone())), ..Default::default() };
+                let options = ActivityOptions { needs, route: Some(Box::new(route)), ..Default::default() };
                 let call = ActivityCall { activity_type, queue, input: Vec::new(), options, site: Site::default() };
+                let Some(route) = self.route_in_force(&call) else { return Ok(RoutingReply::Done) };
+                route.check()?;
                 let would = self.asked(&call, &Conversation::default(), &route, |ask, _| {
                     self.dispatch.route(ask, &self.programs.routes)
                 });
@@ -228,6 +251,10 @@ impl Core {
             RoutingRequest::Set { affinities_max, affinity_ttl_ms, by, .. } => {
                 let By { who, why } = by.clone();
                 (RoutingEvent::Set { affinities_max, affinity_ttl_ms, who, why }, "routing.set", by)
+            }
+            RoutingRequest::Default { route, by, .. } => {
+                let (By { who, why }, route) = (by.clone(), route.map(Box::new));
+                (RoutingEvent::DefaultSet { route, who, why }, "routing.default", by)
             }
             RoutingRequest::Reset { what, by, .. } => {
                 let By { who, why } = by.clone();

@@ -30,7 +30,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use filter::{Filtered, filter};
-pub use pick::{order, route};
+pub use pick::{claim, order, route};
 pub use request::{RoutingReply, RoutingRequest};
 
 /// What several workers offer alike. A snapshot holds each offer once, so that names are compared once per offer and not

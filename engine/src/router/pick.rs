@@ -43,28 +43,70 @@ pub fn route(ask: &Ask<'_>, snapshot: &Snapshot<'_>, routes: &Routes) -> Result<
         RoutePolicy::Failover => fail_over(ask, snapshot, &mut ranked),
         RoutePolicy::Custom => choose_by_custom(ask, snapshot, &filtered, &mut ranked, routes)?,
     };
-    let seen = &snapshot.workers[ranked[0].at as usize];
     let chain = ranked[1..].iter().take(NAMES_MAX);
+    let chain = chain.map(|next| snapshot.workers[next.at as usize].name.clone()).collect();
+    Ok(routed(ask, snapshot, filtered, (ranked[0].at, reason), ranked.len(), chain))
+}
+
+fn routed(
+    ask: &Ask<'_>,
+    snapshot: &Snapshot<'_>,
+    filtered: Filtered,
+    (at, reason): (u32, RouteReason),
+    eligible: usize,
+    chain: Vec<Name>,
+) -> Routed {
+    let seen = &snapshot.workers[at as usize];
     let decision = RouteDecision {
         reason,
-        eligible: u32::try_from(ranked.len()).unwrap_or(u32::MAX),
-        chain: chain.map(|next| snapshot.workers[next.at as usize].name.clone()).collect(),
+        eligible: u32::try_from(eligible).unwrap_or(u32::MAX),
+        chain,
         affinity: ask.request.affinity.clone(),
         guard: None,
         snapshot: snapshot.digest(),
     };
-    Ok(Routed {
+    let binds_key = matches!(reason, RouteReason::BoundKey | RouteReason::MovedKey);
+    Routed {
         worker: seen.name.clone(),
         why: Selection {
-            policy: policy.word().to_owned(),
+            policy: ask.request.policy().word().to_owned(),
             candidates: filtered.subscribed,
             free: seen.free(),
             left_out: filtered.left_out,
             route: Some(Box::new(decision)),
         },
-        moves_cursor: matches!(reason, RouteReason::NextInTurn | RouteReason::BoundKey | RouteReason::MovedKey),
-        binds_key: matches!(reason, RouteReason::BoundKey | RouteReason::MovedKey),
-    })
+        moves_cursor: binds_key || reason == RouteReason::NextInTurn,
+        binds_key,
+    }
+}
+
+/// The choice where one worker asks for the call by itself: the same filters, and nobody to compare it with. `None` if it
+/// may not have the call, or another has the key, or it failed last and another could take it.
+pub fn claim(ask: &Ask<'_>, snapshot: &Snapshot<'_>, worker: &Name) -> Option<Routed> {
+    let mut filtered = filter(&Ask { even_if_full: true, ..*ask }, snapshot).ok()?;
+    let eligible = filtered.candidates.len();
+    let candidate = |name: &str| {
+        let at = u32::try_from(snapshot.find(name)?).ok()?;
+        filtered.candidates.binary_search(&at).is_ok().then_some(at)
+    };
+    let at = candidate(worker)?;
+    let policy = ask.request.policy();
+    let bound = ask.bound.filter(|_| policy == RoutePolicy::Sticky).map(|bound| (bound == worker, candidate(bound)));
+    let reason = match (policy, bound) {
+        (RoutePolicy::Sticky, Some((true, _))) => RouteReason::KeptKey,
+        (RoutePolicy::Sticky, Some((false, Some(_)))) => return None,
+        (RoutePolicy::Sticky, Some((false, None))) => RouteReason::MovedKey,
+        (RoutePolicy::Sticky, None) => RouteReason::BoundKey,
+        (RoutePolicy::Failover, _) if ask.last() == Some(worker) && eligible > 1 => return None,
+        (RoutePolicy::Failover, _) if ask.last() == Some(worker) => RouteReason::OnlyCandidate,
+        (RoutePolicy::Failover, _) if ask.last().is_some() => RouteReason::FailedOver,
+        (RoutePolicy::Explicit, _) if ask.request.worker.is_some() => RouteReason::Named,
+        _ => {
+            filtered.candidates = vec![at];
+            by_tier(&ranks(ask, snapshot, &filtered)[0])
+        }
+    };
+    Some(routed(ask, snapshot, filtered, (at, reason), eligible, Vec::new()))
 }
 
 /// Brings the best candidates to the front, in order, as many as are written down; the others stay behind them in any
@@ -125,7 +167,9 @@ fn fail_over(ask: &Ask<'_>, snapshot: &Snapshot<'_>, ranked: &mut [Ranked]) -> R
         best(ranked, compare);
         return by_tier(&ranked[0]);
     };
-    let is_last = |one: &Ranked| snapshot.workers[one.at as usize].name.as_str() == last;
+    // Looked for once: comparing names at every step of the ordering would take longer than all the rest.
+    let last = snapshot.find(last);
+    let is_last = |one: &Ranked| last == Some(one.at as usize);
     best(ranked, |one, other| is_last(one).cmp(&is_last(other)).then_with(|| compare(one, other)));
     if is_last(&ranked[0]) { RouteReason::OnlyCandidate } else { RouteReason::FailedOver }
 }

@@ -32,6 +32,15 @@ pub enum RoutingRequest {
         /// Who asks, and why.
         by: By,
     },
+    /// Sets the route of calls that say nothing themselves: it lies below theirs, field by field.
+    Default {
+        /// The queue.
+        queue: Name,
+        /// The route; `None`: none from now on.
+        route: Option<RouteRequest>,
+        /// Who asks, and why.
+        by: By,
+    },
     /// Forgets cursors or keys.
     Reset {
         /// The queue.
@@ -50,6 +59,7 @@ impl RoutingRequest {
             RoutingRequest::Describe { queue }
             | RoutingRequest::Would { queue, .. }
             | RoutingRequest::Set { queue, .. }
+            | RoutingRequest::Default { queue, .. }
             | RoutingRequest::Reset { queue, .. } => queue,
         }
     }

@@ -291,6 +291,32 @@ fn the_digest_of_a_snapshot_tells_loads_and_health_apart() {
     assert_eq!(BTreeSet::from([first, second, third, fleet.snapshot().digest()]).len(), 4);
 }
 
+#[test]
+fn whoever_asks_for_a_call_gets_it_if_it_may_and_no_other_has_the_better_claim() {
+    let fleet = Fleet::of(&["w1", "w2"]);
+    let claimed = |ask: &Ask<'_>, worker: &str| {
+        let routed = claim(ask, &fleet.snapshot(), &worker.into())?;
+        Some((told(&routed).1, routed.binds_key))
+    };
+    let listed = RouteRequest {
+        preferred: names(&["w1"]),
+        fallback_policy: Some(FallbackPolicy::None),
+        ..RouteRequest::default()
+    };
+    assert_eq!(claimed(&ask(&listed), "w1"), Some((RouteReason::Preferred, false)));
+    assert_eq!((claimed(&ask(&listed), "w2"), claimed(&ask(&listed), "w9")), (None, None));
+    let sticky =
+        RouteRequest { affinity: Some("k".into()), policy: Some(RoutePolicy::Sticky), ..RouteRequest::default() };
+    assert_eq!(claimed(&ask(&sticky), "w2"), Some((RouteReason::BoundKey, true)));
+    let (w1, gone) = (Name::from("w1"), Name::from("w9"));
+    assert_eq!(claimed(&Ask { bound: Some(&w1), ..ask(&sticky) }, "w2"), None, "the key is w1's, which may have it");
+    assert_eq!(claimed(&Ask { bound: Some(&w1), ..ask(&sticky) }, "w1"), Some((RouteReason::KeptKey, false)));
+    assert_eq!(claimed(&Ask { bound: Some(&gone), ..ask(&sticky) }, "w2"), Some((RouteReason::MovedKey, true)));
+    let failover = RouteRequest { policy: Some(RoutePolicy::Failover), ..RouteRequest::default() };
+    assert_eq!(claimed(&Ask { last: Some(&w1), ..ask(&failover) }, "w1"), None);
+    assert_eq!(claimed(&Ask { last: Some(&w1), ..ask(&failover) }, "w2"), Some((RouteReason::FailedOver, false)));
+}
+
 fn fleets() -> impl Strategy<Value = Fleet> {
     let worker = (0..3usize, 1..4u32, prop::option::of(0..4u32), 0..4usize, 0..5usize);
     prop::collection::btree_map("w[0-9]{1,2}", worker, 0..40).prop_map(|workers| {

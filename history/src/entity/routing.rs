@@ -1,4 +1,4 @@
-use crate::{Name, RouteError, Timestamp};
+use crate::{Name, RouteError, RouteRequest, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,6 +62,19 @@ pub enum RoutingEvent {
         #[serde(rename = "y", default, skip_serializing_if = "String::is_empty")]
         why: String,
     },
+    /// An operator set the route of calls that say nothing themselves, field by field.
+    #[serde(rename = "df")]
+    DefaultSet {
+        /// The route. Absent: none from now on.
+        #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+        route: Option<Box<RouteRequest>>,
+        /// Who.
+        #[serde(rename = "b")]
+        who: String,
+        /// Why.
+        #[serde(rename = "y", default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
     /// An operator had things forgotten.
     #[serde(rename = "rs")]
     Reset {
@@ -116,6 +129,7 @@ impl RoutingEvent {
             RoutingEvent::KeyBound { .. } => "KeyBound",
             RoutingEvent::KeyUsed { .. } => "KeyUsed",
             RoutingEvent::Set { .. } => "RoutingSet",
+            RoutingEvent::DefaultSet { .. } => "DefaultRouteSet",
             RoutingEvent::Reset { .. } => "RoutingReset",
         }
     }
@@ -135,6 +149,13 @@ impl fmt::Display for RoutingEvent {
                 write!(f, " affinities_max={affinities_max}")?;
                 if let Some(ms) = affinity_ttl_ms {
                     write!(f, " affinity_ttl_ms={ms}")?;
+                }
+                by(f, who, why)
+            }
+            RoutingEvent::DefaultSet { route, who, why } => {
+                match route {
+                    Some(route) => write!(f, " route=({route})")?,
+                    None => f.write_str(" none")?,
                 }
                 by(f, who, why)
             }
@@ -187,6 +208,9 @@ pub struct RoutingState {
     /// How long a key is remembered after its last use, in milliseconds. Default: until others need its place.
     #[serde(rename = "t", skip_serializing_if = "Option::is_none")]
     pub affinity_ttl_ms: Option<u64>,
+    /// The route of calls that say nothing themselves. Default: none, they go to the least loaded.
+    #[serde(rename = "r", skip_serializing_if = "Option::is_none")]
+    pub route: Option<Box<RouteRequest>>,
     /// Moves so far.
     #[serde(rename = "n")]
     pub moves: u64,
@@ -198,8 +222,11 @@ pub struct RoutingState {
 impl PartialEq for RoutingState {
     /// By what is written: the index follows from it, and is not there before the first event behind a row.
     fn eq(&self, other: &RoutingState) -> bool {
-        let written = |it: &RoutingState| (it.affinities_max, it.affinity_ttl_ms, it.moves);
-        written(self) == written(other) && self.cursors == other.cursors && self.affinities == other.affinities
+        let settings = |it: &RoutingState| (it.affinities_max, it.affinity_ttl_ms, it.moves);
+        settings(self) == settings(other)
+            && self.route == other.route
+            && self.cursors == other.cursors
+            && self.affinities == other.affinities
     }
 }
 
@@ -210,6 +237,7 @@ impl Default for RoutingState {
             affinities: BTreeMap::new(),
             affinities_max: AFFINITIES_DEFAULT,
             affinity_ttl_ms: None,
+            route: None,
             moves: 0,
             by_move: BTreeMap::new(),
         }
@@ -260,6 +288,7 @@ impl RoutingState {
             {
                 refuse("affinity_key", format!("nobody has the key {key:?}"))
             }
+            RoutingEvent::DefaultSet { route: Some(route), .. } => route.check(),
             _ => Ok(()),
         }
     }
@@ -286,6 +315,7 @@ impl RoutingState {
                 (self.affinities_max, self.affinity_ttl_ms) = (*affinities_max, *affinity_ttl_ms);
                 self.shrink();
             }
+            RoutingEvent::DefaultSet { route, .. } => self.route.clone_from(route),
             RoutingEvent::Reset { what, .. } => self.reset(what),
         }
         Ok(())

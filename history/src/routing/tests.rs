@@ -114,6 +114,10 @@ fn the_upper_layer_wins_field_by_field_but_keeps_the_guard_of_the_lower() {
     let over = key.over(&lower);
     assert_eq!((over.policy(), over.affinity.as_deref()), (RoutePolicy::Sticky, Some("customer-8")));
     assert_eq!(RouteRequest::default().over(&full()), full());
+    assert_eq!(RouteRequest { worker: Some("w5".into()), ..RouteRequest::default() }.over(&full()).check(), Ok(()));
+    let listed = RouteRequest { preferred: names(&["w1"]), ..RouteRequest::default() };
+    let over = listed.over(&RouteRequest { worker: Some("w5".into()), ..RouteRequest::default() });
+    assert_eq!((over.worker, over.preferred), (None, names(&["w1"])));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use super::json::{Json, payload, payloads};
 use super::routine_events;
 use antiphon_history::{
     ActivityCall, ActivityOptions, ActivityOutcome, AuditEvent, BlockedReason, ConversationEvent, DeadLetter,
-    DeadLettersEvent, DivergenceReport, EntityEvent, Failure, Name, Response, RouteDecision, RouteForm, RoutingEvent,
-    RunEvent, RunStarted, Selection, Site, WorkerOffer, WorkersEvent,
+    DeadLettersEvent, DivergenceReport, EntityEvent, Failure, Name, Response, RouteDecision, RouteForm, RouteRequest,
+    RoutingEvent, RunEvent, RunStarted, Selection, Site, WorkerOffer, WorkersEvent,
 };
 use std::collections::BTreeSet;
 
@@ -89,6 +89,11 @@ fn routing(event: &RoutingEvent) -> Fields {
         RoutingEvent::Set { affinities_max, affinity_ttl_ms, who, why } => vec![
             ("affinities_max", (*affinities_max).into()),
             ("affinity_ttl_ms", (*affinity_ttl_ms).into()),
+            ("who", who.as_str().into()),
+            ("why", why.as_str().into()),
+        ],
+        RoutingEvent::DefaultSet { route, who, why } => vec![
+            ("route", route.as_deref().map_or(Json::Null, written)),
             ("who", who.as_str().into()),
             ("why", why.as_str().into()),
         ],
@@ -273,10 +278,14 @@ fn options(options: &ActivityOptions) -> Json {
         ("limit_key", limit_key.as_str().into()),
     ];
     if let Some(request) = route {
-        let written = serde_json::value::to_raw_value(&RouteForm::from((**request).clone()));
-        fields.push(("route", written.map_or(Json::Null, Json::Raw)));
+        fields.push(("route", written(request)));
     }
     Json::Object(fields)
+}
+
+/// A route request as people write it.
+fn written(request: &RouteRequest) -> Json {
+    serde_json::value::to_raw_value(&RouteForm::from(request.clone())).map_or(Json::Null, Json::Raw)
 }
 
 fn outcome(outcome: &ActivityOutcome) -> Fields {
