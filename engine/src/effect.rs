@@ -1,7 +1,8 @@
 use crate::RoutinesReply;
 use crate::repair::{RepairError, RepairReply};
 use crate::router::RoutingReply;
-use crate::workers::{WorkersError, WorkersReply};
+use crate::workers::WorkersReply;
+use crate::workers_error::WorkersError;
 use antiphon_conversation::Request;
 use antiphon_history::{BlockedReason, ConversationKey, Failure, IdError, Name, Payload, RouteError, RunId};
 

@@ -39,6 +39,7 @@ mod standalone;
 mod state;
 mod waits;
 mod workers;
+mod workers_error;
 
 pub use batch::Batch;
 pub use check::Broken;
@@ -60,7 +61,5 @@ pub use routine::{
     RoutinesRequest,
 };
 pub use waits::{ActivityWait, CancelWait, SideEffectWait, SignalWait, TimerWait};
-pub use workers::{
-    AnsweredLeg, Claim, ClaimRequest, Fence, LegRef, OverReason, Past, WorkerEntry, WorkerProblem, WorkersError,
-    WorkersReply, WorkersRequest,
-};
+pub use workers::{AnsweredLeg, Claim, ClaimRequest, LegRef, Past, WorkerEntry, WorkersReply, WorkersRequest};
+pub use workers_error::{Fence, OverReason, WorkerProblem, WorkersError};

@@ -73,10 +73,9 @@ impl Partition {
     pub(super) fn worker_left(&mut self, name: &str, reason: &ExitReason) {
         for (conversation, leg) in self.core.dispatch.leave(name) {
             let Some(run) = self.runs.get_mut(&conversation.run) else { continue };
-            let leased =
-                |activity: &Box<Activity>| activity.conversation.leg().is_some_and(|leg| leg.lease_ms.is_some());
             // A leg under a lease stays with the name until the lease ends: the worker may only have lost its way to us.
-            let leased = run.state.activities.get(conversation.ordinal).is_some_and(leased);
+            let open = run.state.activities.get(conversation.ordinal);
+            let leased = open.and_then(|open| open.conversation.leg()).is_some_and(|leg| leg.lease_ms.is_some());
             if is_current(run, conversation, leg) && !leased {
                 self.core.lost(run, conversation.ordinal, reason.clone());
             }

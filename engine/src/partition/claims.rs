@@ -1,8 +1,10 @@
 //! Work that its worker asks for: claims under leases, and the worker's word for each.
 
-use super::{Core, Due, Partition};
+use super::parked::Parked;
+use super::{Core, Partition};
 use crate::run::Run;
-use crate::workers::{possible, told};
+use crate::workers::told;
+use crate::workers_error::possible;
 use crate::{
     AnsweredLeg, Claim, ClaimRequest, Fence, LegRef, OverReason, Past, Reply, ReplyTo, WorkersError, WorkersReply,
     WorkersRequest,
@@ -11,23 +13,16 @@ use antiphon_conversation::{Answer, Request, result_digest};
 use antiphon_history::limits::bounded_text;
 use antiphon_history::{
     ActivityOutcome, ConversationEvent, ConversationKey, ConversationOutcome, ExitReason, Failure, Name, Ordinal,
-    Payload, Response, RunKey, Timestamp,
+    Payload, Response, RunKey,
 };
 use std::collections::{BTreeMap, VecDeque};
-
-/// A claim that waits for work.
-#[derive(Debug)]
-struct Parked {
-    request: ClaimRequest,
-    until: Timestamp,
-}
 
 /// What the partition knows of claims besides the conversations: who waits, and what was answered lately.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
-    parked: BTreeMap<ReplyTo, Parked>,
+    pub(super) parked: BTreeMap<ReplyTo, Parked>,
     /// Something has changed since those who wait were last looked at.
-    look: bool,
+    pub(super) look: bool,
     /// The newest answers under a lease, at most [`ANSWERED_MAX`]: a repeated answer is told from another one. What is no
     /// longer here the store knows.
     answered: BTreeMap<ConversationKey, AnsweredLeg>,
@@ -47,11 +42,6 @@ impl Claims {
     /// Something has come into the line, or a place in it has become free.
     pub(super) fn look(&mut self) {
         self.look = true;
-    }
-
-    /// Whether the worker waits for work.
-    pub(super) fn waits(&self, worker: &str) -> bool {
-        self.parked.values().any(|parked| parked.request.worker == worker)
     }
 
     fn remember(&mut self, conversation: ConversationKey, answered: AnsweredLeg) {
@@ -104,7 +94,7 @@ impl Partition {
     }
 
     /// Takes attempts for one worker, in the order of the line. Its asking is a sign of life.
-    fn try_claim(&mut self, request: &ClaimRequest) -> Result<Vec<Claim>, WorkersError> {
+    pub(super) fn try_claim(&mut self, request: &ClaimRequest) -> Result<Vec<Claim>, WorkersError> {
         possible("max", u64::from(request.max), u64::from(u32::MAX))?;
         possible("lease_ms", request.lease_ms, LEASE_MAX_MS)?;
         if request.wait_ms > WAIT_MAX_MS {
@@ -135,25 +125,6 @@ impl Partition {
             }
         }
         Ok(claims)
-    }
-
-    /// Gives work to those who wait for it, in the order in which they came.
-    pub(super) fn serve_parked(&mut self) {
-        let look = std::mem::take(&mut self.core.claims.look);
-        if !look || self.core.claims.parked.is_empty() || self.core.dispatch.waiting() == 0 {
-            return;
-        }
-        let waiting: Vec<ReplyTo> = self.core.claims.parked.keys().copied().collect();
-        for to in waiting {
-            let Some(parked) = self.core.claims.parked.remove(&to) else { continue };
-            match self.try_claim(&parked.request) {
-                Ok(claims) if claims.is_empty() => drop(self.core.claims.parked.insert(to, parked)),
-                claimed => {
-                    self.core.deadlines.remove(&(parked.until, Due::Claim(to)));
-                    self.core.tell_worker(to, claimed.map(WorkersReply::Claimed));
-                }
-            }
-        }
     }
 
     /// The worker still has the leg.
@@ -285,13 +256,6 @@ impl Partition {
             _ => Ok((key.run, key.ordinal)),
         }
     }
-
-    /// A claim has waited long enough.
-    pub(super) fn claim_due(&mut self, to: ReplyTo) {
-        if self.core.claims.parked.remove(&to).is_some() {
-            self.core.tell_worker(to, Ok(WorkersReply::Claimed(Vec::new())));
-        }
-    }
 }
 
 impl Core {
@@ -315,41 +279,6 @@ impl Core {
             fencing,
             revision,
         })
-    }
-
-    /// Lets a claim wait for work.
-    fn park(&mut self, request: ClaimRequest, to: ReplyTo) {
-        let waiting = self.claims.parked.len();
-        if waiting >= self.config.parked_claims_max {
-            return self.tell_worker(to, Err(WorkersError::TooManyWait { waiting }));
-        }
-        let until = self.now.plus_ms(request.wait_ms);
-        // Its silence until then is ours.
-        self.heard_until(&request.worker, until);
-        self.deadlines.insert((until, Due::Claim(to)));
-        self.claims.parked.insert(to, Parked { request, until });
-    }
-
-    /// Somebody no longer waits for work.
-    pub(super) fn forget_claim(&mut self, to: ReplyTo) {
-        if let Some(parked) = self.claims.parked.remove(&to) {
-            self.deadlines.remove(&(parked.until, Due::Claim(to)));
-        }
-    }
-
-    /// A worker is to get nothing new: what it waits for does not come.
-    pub(super) fn unpark(&mut self, worker: &str) {
-        let of_worker = self.claims.parked.iter().filter(|(_, parked)| parked.request.worker == worker);
-        let waiting: Vec<ReplyTo> = of_worker.map(|(to, _)| *to).collect();
-        for to in waiting {
-            self.forget_claim(to);
-            self.tell_worker(to, Ok(WorkersReply::Claimed(Vec::new())));
-        }
-    }
-
-    /// Who waits for work.
-    pub(super) fn parked_claims(&self) -> Vec<ReplyTo> {
-        self.claims.parked.keys().copied().collect()
     }
 
     /// Ends the leg under way without an answer and without a loss, at its worker's wish.

@@ -8,6 +8,7 @@
 //! | `activities.rs` | the way of an attempt: answers, deadlines, losses, retries, choice of worker |
 //! | `routing.rs` | the choice by a route request, and what moves with it |
 //! | `claims.rs` | the way of an attempt whose worker asks for it: claim, heartbeat, answer, release |
+//! | `parked.rs` | requests for work that wait for some |
 //! | `workers.rs` | who is there: join, leave, drain, health, silence |
 //! | `memory.rs` | bringing runs into memory and letting go of them |
 //! | `dead_letters.rs` | activities whose attempts or losses are used up: held, retried, discarded |
@@ -22,6 +23,7 @@ mod core;
 mod dead_letters;
 mod explain;
 mod memory;
+mod parked;
 mod reconcile;
 mod requests;
 mod routines;

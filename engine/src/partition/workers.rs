@@ -1,7 +1,8 @@
 //! Who is there: joining, leaving, draining, health, and the silence of workers that are elsewhere.
 
 use super::{Core, Due, Partition};
-use crate::workers::{WorkerEntry, possible};
+use crate::workers::WorkerEntry;
+use crate::workers_error::possible;
 use crate::{By, ReplyTo, WorkerProblem, WorkerSpec, WorkersError, WorkersReply};
 use antiphon_history::limits::bounded_text;
 use antiphon_history::{
