@@ -104,7 +104,7 @@ impl Real {
         };
         first.step(Input::Start(request, ReplyTo(1)), Timestamp(1_000));
         // The worker was there so that nothing is written of its lack; what it was sent is taken out again.
-        for bytes in SegmentBody::read(&first.take().segment.unwrap()).unwrap().records {
+        for bytes in of_runs(&first.take().segment.unwrap()) {
             let mut record = Record::read(&bytes).unwrap();
             if let Events::Conversation { events, .. } = &mut record.events {
                 events.truncate(1);
@@ -183,15 +183,23 @@ impl Opened {
         let batch = self.partition.take();
         let mut decided = Decided::default();
         if let Some(body) = batch.segment {
-            let records = SegmentBody::read(&body).unwrap().records;
+            let records = of_runs(&body);
             for bytes in &records {
                 decided.read(Record::read(bytes).unwrap());
             }
-            self.pending.push_back(records);
+            if !records.is_empty() {
+                self.pending.push_back(records);
+            }
         }
         decided.effects = batch.effects.into_iter().filter_map(effect).collect();
         decided
     }
+}
+
+/// The records of runs in a segment. Who joined and left the model does not write down.
+fn of_runs(body: &[u8]) -> Vec<Bytes> {
+    let records = SegmentBody::read(body).unwrap().records;
+    records.into_iter().filter(|record| !Record::run_of(record).unwrap().is_entity()).collect()
 }
 
 fn effect(out: Out) -> Option<(String, Effect, Option<[u8; 16]>)> {
