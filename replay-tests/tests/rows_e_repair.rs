@@ -173,6 +173,22 @@ fn e_t10_what_recovers_between_scan_and_repair_is_left_alone() {
 }
 
 #[test]
+fn a_finding_about_one_leg_repairs_no_other_that_is_stuck_in_the_same_way() {
+    let mut world = world();
+    world.start("a", "one", "0");
+    world.pass(SILENT_MS);
+    let old = scan(&mut world);
+    repair(&mut world, &old[0]).unwrap();
+    world.pass(1_000 + SILENT_MS);
+    let new = scan(&mut world);
+    assert_eq!((new[0].rule, new[0].leg), (Rule::LegSilent, 2));
+    let text = world.text(1);
+    assert!(repair(&mut world, &old[0]).is_err(), "the fence is around leg 1");
+    assert_eq!(world.text(1), text);
+    repair(&mut world, &new[0]).unwrap();
+}
+
+#[test]
 fn e_t11_the_counts_are_those_of_the_record() {
     let mut world = World::new(LIST, vec![worker("w1", &["echo"], 2)]);
     for id in ["a", "b", "c", "d", "e"] {
