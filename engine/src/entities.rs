@@ -102,7 +102,7 @@ impl crate::Partition {
         }
         self.core.now = self.core.now.max(row.updated_at);
         if row.entity.as_deref().is_some_and(|entity| entity.name == EntityName::Workers) {
-            self.core.restore_workers();
+            self.core.restore_workers(|record| !record.offer.kind.ends_with_engine());
         }
     }
 

@@ -1,8 +1,9 @@
 //! What operators ask when something is stuck, and what they are told.
 
+use crate::recorded::Recorded;
 use crate::{Explanation, Target};
 use antiphon_history::limits::bounded_text;
-use antiphon_history::{ConversationKey, DeadLetterEntry, Ordinal, Settled};
+use antiphon_history::{ActivityCall, ConversationKey, DeadLetterEntry, HistoryFile, Ordinal, RunEvent, Settled};
 use std::fmt;
 
 /// Who asks for a repair, and why: kept in the audit.
@@ -43,6 +44,22 @@ pub enum Which {
     },
 }
 
+impl Which {
+    /// The workflow id of the standalone activity by which a letter that is not held is tried again.
+    pub fn retry_id(workflow_id: &str, letter: u64) -> String {
+        format!("{workflow_id}/dead-letter-{letter}")
+    }
+}
+
+/// What a workflow asked of one of its activities.
+fn call_of(history: &HistoryFile, ordinal: Ordinal) -> Option<ActivityCall> {
+    let recorded = Recorded::read(history).ok()?;
+    recorded.run.iter().find_map(|(_, _, event)| match event {
+        RunEvent::ActivityScheduled { ordinal: found, call } if *found == ordinal => Some((**call).clone()),
+        _ => None,
+    })
+}
+
 impl fmt::Display for Which {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -64,10 +81,13 @@ pub enum RepairRequest {
         /// Also those that were taken care of.
         settled_too: bool,
     },
-    /// Tries a held activity again, with fresh attempts, losses and time.
+    /// Tries a dead letter again. If it is held the activity goes on with fresh attempts, losses and time; else the same
+    /// call begins anew as a standalone activity under [`Which::retry_id`].
     Retry {
         /// Which.
         which: Which,
+        /// The call, for a letter that is not held: [`RepairRequest::give_call`] takes it from the history of its run.
+        call: Option<Box<ActivityCall>>,
         /// Who and why.
         by: By,
     },
@@ -123,6 +143,13 @@ impl RepairRequest {
         matches!(self, RepairRequest::Reconcile { dry_run: false, .. })
     }
 
+    /// Gives the request the call of a letter that is not held, if it asks for a retry, from the history of its run.
+    pub fn give_call(&mut self, history: &HistoryFile, ordinal: Ordinal) {
+        if let RepairRequest::Retry { call, .. } = self {
+            *call = call_of(history, ordinal).map(Box::new);
+        }
+    }
+
     /// The number of the dead letter that it speaks of, whose run must be in memory.
     pub fn letter(&self) -> Option<u64> {
         match self {
@@ -174,7 +201,7 @@ pub enum RepairError {
         /// What was asked for.
         what: String,
     },
-    /// A0057. The workflow was told of it, and it cannot be started by itself.
+    /// A0057. The workflow was told of it, and the call is not on record to begin anew.
     #[error("dead letter {number} is not held, and cannot be tried again: {problem} [A0057]")]
     CannotRetry {
         /// The letter.

@@ -118,7 +118,7 @@ fn held() -> HistoryFile {
     world.now += 5;
     world.answer(busy());
     world.pass(60_000);
-    world.repair(RepairRequest::Retry { which: Which::Letter(1), by: by() }).expect("it is held");
+    world.repair(RepairRequest::Retry { which: Which::Letter(1), call: None, by: by() }).expect("it is held");
     serve(&mut world);
     world.history(1)
 }

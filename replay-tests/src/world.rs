@@ -266,7 +266,11 @@ impl World {
     }
 
     /// What an operator asks for, and is told.
-    pub fn repair(&mut self, request: RepairRequest) -> Result<RepairReply, RequestError> {
+    pub fn repair(&mut self, mut request: RepairRequest) -> Result<RepairReply, RequestError> {
+        if let Some(letter) = request.letter().and_then(|number| self.partition.letter(number)) {
+            let (run, ordinal) = (letter.run, letter.ordinal);
+            request.give_call(&self.history(run.0), ordinal);
+        }
         let to = self.reply_to();
         self.step(Input::Repair(Box::new(request), to));
         match self.replies.remove(&to.0).expect("an operator is always answered") {

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use antiphon_conversation::Answer;
-use antiphon_engine::{By, Context, Letters, RepairError, RepairReply, RepairRequest, RequestError, RunFuture, Which};
+use antiphon_engine::{
+    By, Context, Letters, RepairError, RepairReply, RepairRequest, Reply, RequestError, RunFuture, RunOutcome, Which,
+};
 use antiphon_history::{DeadCause, EntityName, Payload, RetryPolicy, Settled};
 use antiphon_replay_tests::world::*;
 
@@ -33,7 +35,7 @@ fn by() -> By {
 }
 
 fn retry(world: &mut World, number: u64) -> Result<RepairReply, RequestError> {
-    world.repair(RepairRequest::Retry { which: Which::Letter(number), by: by() })
+    world.repair(RepairRequest::Retry { which: Which::Letter(number), call: None, by: by() })
 }
 
 fn discard(world: &mut World, number: u64) -> Result<RepairReply, RequestError> {
@@ -118,17 +120,35 @@ fn a_letter_is_retried_once_and_the_record_says_by_whom() {
 }
 
 #[test]
-fn a_letter_whose_workflow_was_told_is_discarded_and_cannot_go_on_where_it_was() {
+fn a_letter_whose_workflow_was_told_is_discarded_without_a_word_to_it() {
     let mut world = world();
     world.start("a", "tells", "0");
     world.answer(busy());
     world.answer(busy());
     let text = world.text(1);
-    assert!(matches!(retry(&mut world, 1), Err(RequestError::Repair(RepairError::CannotRetry { number: 1, .. }))));
     assert_eq!(discard(&mut world, 1).unwrap(), RepairReply::Done { changed: true });
     assert_eq!(world.text(1), text);
     let settled = letters(&mut world).letters[0].1.settled.clone().unwrap();
     assert_eq!((settled.how, settled.who.as_str()), (Settled::Discarded, "ann"));
+}
+
+#[test]
+fn a_letter_whose_workflow_was_told_is_tried_again_as_a_run_of_its_own() {
+    let mut world = world();
+    world.start("a", "tells", "0");
+    let first = world.sent[0].1.clone();
+    world.answer(busy());
+    world.answer(busy());
+    let text = world.text(1);
+    assert_eq!(retry(&mut world, 1).unwrap(), RepairReply::Done { changed: true });
+    assert_eq!(retry(&mut world, 1).unwrap(), RepairReply::Done { changed: false });
+    let again = world.sent[0].1.clone();
+    assert_eq!((world.sent.len(), &again.call.input, &again.call.options), (1, &first.call.input, &first.call.options));
+    assert_eq!(world.text(1), text, "the workflow that was told hears nothing more");
+    world.complete("2");
+    assert!(matches!(world.ended("a/dead-letter-1"), Some(Reply::Ended { outcome: RunOutcome::Completed { .. }, .. })));
+    let audit = world.entity_text(&EntityName::Audit);
+    assert!(audit.ends_with("dead-letter.retry a/dead-letter-1, letter 1 by ann: the bank is back"), "{audit}");
 }
 
 #[test]
@@ -139,7 +159,7 @@ fn a_letter_of_a_run_that_left_memory_is_retried_once_it_is_back() {
     world.step(antiphon_engine::Input::Archived { through: world.segments });
     world.pass(10_000);
     assert!(!world.partition.has_run(antiphon_history::RunKey(1)));
-    let run = world.partition.run_of_letter(1).unwrap();
+    let run = world.partition.letter(1).unwrap().run;
     let history = world.history(run.0);
     world.load(&history);
     assert_eq!(retry(&mut world, 1).unwrap(), RepairReply::Done { changed: true });

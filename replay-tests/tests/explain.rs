@@ -63,11 +63,6 @@ fn waits(world: &mut World) -> Vec<String> {
 /// The same question, to a partition that only looks at what is durable.
 fn on_a_snapshot(world: &World) -> Explanation {
     let mut picture = Partition::picture(&world.entities(), Timestamp(world.now));
-    world
-        .partition
-        .workers()
-        .into_iter()
-        .for_each(|worker| picture.step(Input::WorkerJoined(worker.spec), Timestamp(0)));
     world.runs().values().for_each(|history| _ = picture.show(history).unwrap());
     picture.explain(RunKey(1), None).unwrap()
 }

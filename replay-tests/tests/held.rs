@@ -42,7 +42,7 @@ fn by() -> By {
 }
 
 fn retry(world: &mut World) -> Result<RepairReply, RequestError> {
-    world.repair(RepairRequest::Retry { which: which(1), by: by() })
+    world.repair(RepairRequest::Retry { which: which(1), call: None, by: by() })
 }
 
 fn discard(world: &mut World) -> Result<RepairReply, RequestError> {

@@ -4,7 +4,7 @@
 use antiphon_conversation::Answer;
 use antiphon_engine::{
     By, Context, Finding, Input, RepairError, RepairReply, RepairRequest, Report, RequestError, RoutinesReply,
-    RoutinesRequest, Rule, RuleStats, RunFuture, Thresholds,
+    RoutinesRequest, Rule, RuleStats, RunFuture, Thresholds, WorkersRequest,
 };
 use antiphon_history::{
     EntityEvent, EntityName, Events, Payload, Record, RoutineEvent, RoutineSpec, RoutineTarget, RunEvent, RunKey,
@@ -129,6 +129,54 @@ fn a_dry_run_tells_what_would_be_done_and_writes_nothing() {
     let told = report(&mut world, dry);
     assert_eq!((told.findings.len(), told.repaired), (1, 0));
     assert_eq!((world.text(1), world.segments), (text, segments));
+}
+
+#[test]
+fn e_t8_a_leg_whose_worker_is_gone_for_too_long_is_ended_by_force_once() {
+    let mut world = World::new(LIST, vec![]);
+    world.puller("w1", &["echo"], 1);
+    world.start("a", "one", "0");
+    let claim = world.claim_one("w1", 3_600_000);
+    // Its lease is an hour; a worker that is gone cannot prolong it, and need not be waited for.
+    let leave = WorkersRequest::Leave { worker: "w1".into(), instance: None, reason: "pulled the plug".into() };
+    world.ask_workers(leave).unwrap();
+    world.pass(600_000 - 1);
+    assert_eq!(reconcile(&mut world).repaired, 0, "not before its time");
+    world.pass(1);
+    assert_eq!(reconcile(&mut world).repaired, 1);
+    let text = world.text(1);
+    assert!(text.contains("Exited leg=1 the worker was gone for too long"), "{text}");
+    let audit = world.entity_text(&EntityName::Audit);
+    assert!(audit.ends_with("Done repair.worker-gone a #1.1 leg 1 by ann: it hangs"), "{audit}");
+    let second = reconcile(&mut world);
+    assert_eq!((second.findings.len(), second.repaired), (0, 0));
+    assert_eq!((world.text(1), world.entity_text(&EntityName::Audit)), (text, audit), "a second sweep writes nothing");
+    assert!(world.complete_claim(claim.leg(), "1").is_err(), "its late answer is refused");
+}
+
+#[test]
+fn a_leg_under_a_lease_may_be_silent_until_the_lease_ends() {
+    let mut world = World::new(LIST, vec![]);
+    world.puller("w1", &["echo"], 1);
+    world.start("a", "one", "0");
+    world.claim_one("w1", 3_600_000);
+    let say_for = |world: &mut World, ms: i64| {
+        for _ in 0..ms / 10_000 {
+            world.pass(10_000);
+            world.ask_workers(WorkersRequest::Alive { worker: "w1".into(), instance: None }).unwrap();
+        }
+    };
+    for _ in 0..12 {
+        assert!(scan(&mut world).is_empty());
+        say_for(&mut world, SILENT_MS);
+    }
+    assert!(scan(&mut world).is_empty(), "it has ended at this very moment");
+    say_for(&mut world, SILENT_MS);
+    let found = scan(&mut world);
+    assert_eq!(
+        (found[0].rule, found[0].only_reported.as_deref()),
+        (Rule::WaitsLong, Some("its lease has ended, and no other worker took it"))
+    );
 }
 
 #[test]

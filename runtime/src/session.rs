@@ -9,7 +9,9 @@ use crate::shell::Shell;
 use crate::sync::LOOK;
 use crate::sync::mpsc::{SyncSender, sync_channel};
 use crate::writer::{Halt, Progress, Work, Writer};
-use antiphon_engine::{Effect, Input, LoadError, Origin, Partition, Past, Programs, Reply, ReplyTo, WorkersRequest};
+use antiphon_engine::{
+    Effect, Input, LoadError, Origin, Partition, Past, Programs, RepairRequest, Reply, ReplyTo, WorkersRequest,
+};
 use antiphon_history::{RunKey, Timestamp, WorkflowKey, planted};
 use antiphon_recorder::{Error as StoreError, Reader, Store};
 use std::collections::{HashMap, VecDeque};
@@ -330,12 +332,12 @@ impl<'a> Session<'a> {
                 self.bring_in(&target.workflow)?;
                 Input::Wait { target, reply: self.caller(reply) }
             }
-            Message::Repair(request, reply) => {
+            Message::Repair(mut request, reply) => {
                 if let Some(target) = request.target() {
                     self.bring_in(&target.workflow)?;
                 }
                 if let Some(number) = request.letter() {
-                    self.bring_in_letter(number)?;
+                    self.bring_in_letter(number, &mut request)?;
                 }
                 if request.repairs_all() {
                     self.bring_in_stranded()?;
@@ -426,12 +428,20 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Makes sure that the run of a dead letter is in memory.
-    fn bring_in_letter(&mut self, number: u64) -> Result<(), StoreError> {
-        match self.partition.run_of_letter(number) {
-            Some(run) if !self.partition.has_run(run) => self.load(run),
-            _ => Ok(()),
+    /// Brings in what a request about a dead letter needs: the run of a held one, or the call of another one.
+    fn bring_in_letter(&mut self, number: u64, request: &mut RepairRequest) -> Result<(), StoreError> {
+        let Some(letter) = self.partition.letter(number) else { return Ok(()) };
+        let (run, ordinal, held) = (letter.run, letter.ordinal, letter.held);
+        if held {
+            return if self.partition.has_run(run) { Ok(()) } else { self.load(run) };
         }
+        if let Some(key) = self.partition.retry_key(number) {
+            self.bring_in(&key)?;
+        }
+        if let Some(history) = self.reader.history(run)? {
+            request.give_call(&history, ordinal);
+        }
+        Ok(())
     }
 
     /// Gives what the store says of an attempt that a worker answers for, if the engine does not hold it any more.

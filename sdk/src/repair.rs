@@ -38,9 +38,11 @@ impl Repair<'_> {
 
     /// Tries a held activity again, with fresh attempts, losses and time. `false`: somebody did before.
     ///
-    /// Errors: A0056 if there is no such letter, A0057 if it is not held, A0059 if it was discarded.
+    /// One that is not held begins anew as a standalone activity under the id `<workflow id>/dead-letter-<letter>`.
+    ///
+    /// Errors: A0056 if there is no such letter, A0057 if its call is not on record, A0059 if it was discarded.
     pub async fn retry(&self, letter: u64, who: &str, why: &str) -> Result<bool, RequestError> {
-        self.changed(RepairRequest::Retry { which: Which::Letter(letter), by: by(who, why) }).await
+        self.changed(RepairRequest::Retry { which: Which::Letter(letter), call: None, by: by(who, why) }).await
     }
 
     /// Gives a dead letter up; the workflow of a held one gets the error that it was held for. `false`: somebody did
@@ -53,7 +55,7 @@ impl Repair<'_> {
 
     /// As [`Repair::retry`], for an activity that is known by its run and its place there.
     pub async fn retry_activity(&self, id: &str, ordinal: u32, who: &str, why: &str) -> Result<bool, RequestError> {
-        self.changed(RepairRequest::Retry { which: activity(id, ordinal)?, by: by(who, why) }).await
+        self.changed(RepairRequest::Retry { which: activity(id, ordinal)?, call: None, by: by(who, why) }).await
     }
 
     /// As [`Repair::discard`], for an activity that is known by its run and its place there.

@@ -175,11 +175,6 @@ impl Dispatch {
         self.workers.release(conversation, leg)
     }
 
-    /// Whether a worker of this name is there.
-    pub(crate) fn is_connected(&self, worker: &str) -> bool {
-        self.workers.is_connected(worker)
-    }
-
     /// Whether the worker has the leg.
     pub(crate) fn holds(&self, worker: &str, conversation: ConversationKey, leg: u32) -> bool {
         self.workers.holds(worker, conversation, leg)

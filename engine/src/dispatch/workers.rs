@@ -119,10 +119,6 @@ impl Workers {
         self.by_name.values_mut().any(|worker| worker.in_flight.remove(&(conversation, leg)))
     }
 
-    pub(super) fn is_connected(&self, worker: &str) -> bool {
-        self.by_name.contains_key(worker)
-    }
-
     pub(super) fn holds(&self, worker: &str, conversation: ConversationKey, leg: u32) -> bool {
         self.by_name.get(worker).is_some_and(|worker| worker.in_flight.contains(&(conversation, leg)))
     }

@@ -2,11 +2,11 @@ use super::{Core, Partition};
 use crate::repair::{By, LETTERS_MAX, Letters, RepairError, RepairReply, Which};
 use crate::run::Run;
 use crate::state::Activity;
-use crate::{RepairRequest, Reply, ReplyTo, RequestError, Target};
+use crate::{IdReuse, RepairRequest, Reply, ReplyTo, RequestError, StartRequest, Target};
 use antiphon_conversation::Phase;
 use antiphon_history::{
-    ActivityOutcome, ConversationEvent, DeadCause, DeadLetter, DeadLettersEvent, DeadLettersState, EntityEvent,
-    EntityName, EntityState, ExitReason, Ordinal, RunKey, Settled,
+    ActivityCall, ActivityOutcome, ConversationEvent, DeadCause, DeadLetter, DeadLettersEvent, DeadLettersState,
+    EntityEvent, EntityName, EntityState, ExitReason, Ordinal, STANDALONE, Settled, WorkflowKey,
 };
 
 impl Partition {
@@ -16,8 +16,12 @@ impl Partition {
             RepairRequest::DeadLetters { after, limit, settled_too } => {
                 Ok(RepairReply::Letters(self.letters(after, limit, settled_too)))
             }
-            RepairRequest::Retry { which, by } => self.settle(&which, Settled::Retried, &by.bounded()).map(done),
-            RepairRequest::Discard { which, by } => self.settle(&which, Settled::Discarded, &by.bounded()).map(done),
+            RepairRequest::Retry { which, call, by } => {
+                self.settle(&which, Settled::Retried, call, &by.bounded()).map(done)
+            }
+            RepairRequest::Discard { which, by } => {
+                self.settle(&which, Settled::Discarded, None, &by.bounded()).map(done)
+            }
             RepairRequest::Explain { target, ordinal } => self.explain_target(&target, ordinal),
             RepairRequest::Scan(thresholds) => Ok(self.scan(thresholds)),
             RepairRequest::Repair { finding, thresholds, by } => {
@@ -48,13 +52,20 @@ impl Partition {
         Letters { letters, held, told, dropped: state.dropped() }
     }
 
-    /// The run of which a request speaks, if it is held in this store by a number: it must be in memory for the request.
-    pub fn run_of_letter(&self, number: u64) -> Option<RunKey> {
-        Some(self.core.dead_letters()?.get(number)?.letter.run)
+    /// A dead letter, by its number. The run of a held one must be in memory for a request about it; the history of any
+    /// other gives a retry its call.
+    pub fn letter(&self, number: u64) -> Option<&DeadLetter> {
+        Some(&self.core.dead_letters()?.get(number)?.letter)
     }
 
     /// Retries or discards. False if that was done before.
-    fn settle(&mut self, which: &Which, how: Settled, by: &By) -> Result<bool, RequestError> {
+    fn settle(
+        &mut self,
+        which: &Which,
+        how: Settled,
+        call: Option<Box<ActivityCall>>,
+        by: &By,
+    ) -> Result<bool, RequestError> {
         let (key, ordinal, number) = match which {
             Which::Letter(number) => {
                 let nothing = || RepairError::NotHeld { what: which.to_string() };
@@ -65,7 +76,7 @@ impl Partition {
                         let (number, how, who) = (*number, before.how, before.who.clone());
                         return Err(RepairError::Settled { number, how, who }.into());
                     }
-                    None if !entry.letter.held => return self.settle_told(*number, how, by),
+                    None if !entry.letter.held => return self.settle_told(*number, how, call, by),
                     None => (entry.letter.run, entry.letter.ordinal, Some(*number)),
                 }
             }
@@ -91,14 +102,43 @@ impl Partition {
         Ok(true)
     }
 
-    /// Settles a letter whose workflow has its error already.
-    fn settle_told(&mut self, number: u64, how: Settled, by: &By) -> Result<bool, RequestError> {
-        if how == Settled::Retried {
-            let problem = "this engine starts no activities by themselves; start the workflow again".to_owned();
-            return Err(RepairError::CannotRetry { number, problem }.into());
-        }
-        self.core.note_settled(Some(number), how, by, String::new());
+    /// Settles a letter whose workflow has its error already. A retry is a run of its own.
+    fn settle_told(
+        &mut self,
+        number: u64,
+        how: Settled,
+        call: Option<Box<ActivityCall>>,
+        by: &By,
+    ) -> Result<bool, RequestError> {
+        let on = match how {
+            Settled::Retried => self.start_again(number, call)?.to_string(),
+            Settled::Discarded | Settled::Withdrawn => String::new(),
+        };
+        self.core.note_settled(Some(number), how, by, on);
         Ok(true)
+    }
+
+    /// Starts the call of a letter as a standalone activity. Returns its workflow id.
+    fn start_again(&mut self, number: u64, call: Option<Box<ActivityCall>>) -> Result<WorkflowKey, RequestError> {
+        let problem = "the record of its run has no such call".to_owned();
+        let call = call.ok_or(RepairError::CannotRetry { number, problem })?;
+        let workflow =
+            self.retry_key(number).ok_or_else(|| RepairError::NotHeld { what: format!("letter {number}") })?;
+        let request = StartRequest {
+            workflow: workflow.clone(),
+            workflow_type: STANDALONE.to_owned(),
+            input: call.to_standalone(),
+            id_reuse: IdReuse::Never,
+            request_id: None,
+        };
+        self.try_start(request)?;
+        Ok(workflow)
+    }
+
+    /// The workflow id under which a letter that is not held is tried again.
+    pub fn retry_key(&self, number: u64) -> Option<WorkflowKey> {
+        let letter = &self.core.dead_letters()?.get(number)?.letter;
+        Some(WorkflowKey { namespace: letter.namespace.clone(), id: Which::retry_id(&letter.workflow_id, number) })
     }
 }
 

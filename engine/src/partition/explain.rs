@@ -1,11 +1,12 @@
+use super::workers::Presence;
 use super::{Core, Partition};
-use crate::explain::{Explanation, LIVE, WAITS_MAX, Wait, Why};
+use crate::explain::{Explanation, WAITS_MAX, Wait, Why};
 use crate::recorded::Recorded;
 use crate::run::{Run, fold};
 use crate::state::{Activity, RunState};
 use crate::{Config, LoadError, Origin, Programs};
 use antiphon_conversation::{Deadline, Deadlines, Phase};
-use antiphon_history::{CatalogueRow, HistoryFile, Ordinal, RunKey, Timestamp};
+use antiphon_history::{CatalogueRow, HistoryFile, Liveness, Ordinal, RunKey, Timestamp};
 
 impl Partition {
     /// What a run in memory waits for, and why. `ordinal`: only this activity or timer. `None`: the run is not in memory.
@@ -44,6 +45,9 @@ impl Partition {
         let origin = Origin { store_id: [0; 16], secret: [0; 32], last_segment: 0, last_run: 0, now };
         let mut picture = Partition::new(Config::default(), Programs::default(), origin);
         entities.iter().for_each(|row| picture.load_entity(row));
+        // All of them, also those that end with their engine: whether that one runs, the record does not tell.
+        picture.core.restore_workers(|_| true);
+        picture.core.presence = Presence::default();
         picture
     }
 
@@ -98,10 +102,17 @@ impl Core {
                     Deadline::Timeout(kind) => Some((at, kind.to_string())),
                     _ => None,
                 });
-                let gone = !self.dispatch.is_connected(&leg.worker);
+                if leg.is_expired(self.now) {
+                    let reason = format!("the lease of {} on it has ended, and no other worker took it", leg.worker);
+                    let since = leg.lease_until().unwrap_or(leg.heard_at);
+                    return Why::Waiting { kind: "lease_ended".to_owned(), reason, since };
+                }
+                let record = self.registry().and_then(|registry| registry.present.get(&*leg.worker));
+                let here = self.dispatch.has_worker(&leg.worker);
+                let liveness = if here { self.liveness(&leg.worker, record) } else { Liveness::Gone };
                 Why::Running {
                     worker: leg.worker.to_string(),
-                    liveness: if gone { "gone" } else { LIVE }.to_owned(),
+                    liveness: liveness.to_string(),
                     leg: leg.number,
                     since: leg.sent_at.unwrap_or(leg.heard_at),
                     heard_at: leg.heard_at,

@@ -107,10 +107,22 @@ impl Core {
             _ if state.status.is_closed() => (Rule::RunEnded, activity.scheduled_at, None),
             (Phase::New, _) => (Rule::NeverOpened, activity.scheduled_at, None),
             (Phase::Answered | Phase::Closed, _) => (Rule::NeverApplied, activity.scheduled_at, None),
+            // The lease has ended, and the leg is in line for another worker.
+            (Phase::InDoubt, Some(leg)) if leg.is_expired(self.now) => {
+                let since = leg.lease_until().unwrap_or(leg.heard_at);
+                let late = since.plus_ms(limits.waiting_ms) <= self.now;
+                late.then(|| {
+                    (Rule::WaitsLong, since, Some("its lease has ended, and no other worker took it".to_owned()))
+                })?
+            }
             (Phase::Selected | Phase::InDoubt, Some(leg)) => {
-                let gone = !self.dispatch.is_connected(&leg.worker);
-                let (rule, after_ms) =
-                    if gone { (Rule::WorkerGone, limits.gone_ms) } else { (Rule::LegSilent, limits.silent_ms) };
+                let gone = !self.dispatch.has_worker(&leg.worker);
+                // Until its lease ends a leg is its worker's, who need not say a word.
+                let (rule, after_ms) = match (gone, leg.lease_ms) {
+                    (true, _) => (Rule::WorkerGone, limits.gone_ms),
+                    (false, None) => (Rule::LegSilent, limits.silent_ms),
+                    (false, Some(_)) => return None,
+                };
                 // What must not run twice may still be running: its silence proves nothing.
                 let once = !gone && activity.call.options.at_most_once;
                 let only_reported = once.then(|| "it must not run twice, and may still be running".to_owned());
@@ -163,7 +175,7 @@ impl Core {
         let Some(activity) = run.state.activities.get(ordinal) else { return };
         let Some(leg) = activity.conversation.leg() else { return };
         let (number, worker) = (leg.number, leg.worker.clone());
-        if activity.conversation.phase() == Phase::InDoubt && self.dispatch.is_connected(&worker) {
+        if activity.conversation.phase() == Phase::InDoubt && self.dispatch.has_worker(&worker) {
             self.converse(run, ordinal, ConversationEvent::CancelSent { leg: number });
             self.effects.push(Effect::CancelLeg { worker, conversation, leg: number });
         }

@@ -26,7 +26,7 @@ impl Partition {
     }
 
     /// Starts a run, or finds the one that has the id. Returns it and whether it existed before.
-    fn try_start(&mut self, request: StartRequest) -> Result<(RunKey, bool), RequestError> {
+    pub(super) fn try_start(&mut self, request: StartRequest) -> Result<(RunKey, bool), RequestError> {
         check_workflow(&request.workflow)?;
         check_payloads(&request.input)?;
         let program = self.find_program(&request.workflow_type)?;

@@ -209,13 +209,12 @@ impl Core {
 
     /// Takes workers over that were there when the engine before ended and may still be: they have as long to speak as if
     /// they had spoken now.
-    pub(crate) fn restore_workers(&mut self) {
+    pub(crate) fn restore_workers(&mut self, may_be_there: impl Fn(&WorkerRecord) -> bool) {
         let Some(registry) = self.registry() else { return };
-        let elsewhere = |record: &&WorkerRecord| !record.offer.kind.ends_with_engine();
         let list: Vec<(String, WorkerRecord)> = registry
             .present
             .iter()
-            .filter(|(_, record)| elsewhere(record))
+            .filter(|(_, record)| may_be_there(record))
             .map(|(name, record)| (name.clone(), record.clone()))
             .collect();
         for (name, record) in list {
@@ -329,7 +328,7 @@ impl Core {
         }
     }
 
-    fn liveness(&self, name: &str, record: Option<&WorkerRecord>) -> Liveness {
+    pub(super) fn liveness(&self, name: &str, record: Option<&WorkerRecord>) -> Liveness {
         if record.is_some_and(|record| record.draining) {
             return Liveness::Draining;
         }
