@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use antiphon::{
-    ActivityContext, Antiphon, CallError, RequestError, Thresholds, WorkflowContext, activity, hours, minutes, workflow,
+    ActivityContext, Antiphon, CallError, RequestError, Thresholds, WorkflowContext, activity, hours, millis, minutes,
+    workflow,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,6 +26,11 @@ async fn hang(_act: ActivityContext) -> Result<(), String> {
 #[workflow]
 async fn order(ctx: WorkflowContext<'_>, cents: u64) -> antiphon::Result<u64, CallError<String>> {
     Ok(ctx.call(charge(cents)).hold().await?)
+}
+
+#[workflow]
+async fn hasty(ctx: WorkflowContext<'_>, cents: u64) -> antiphon::Result<u64, CallError<String>> {
+    Ok(ctx.call(charge(cents)).attempts(2).backoff(millis(1), millis(1)).await?)
 }
 
 #[workflow]
@@ -121,4 +127,24 @@ async fn an_engine_that_looks_by_itself_gives_a_silent_body_up() {
     assert_eq!(app.status().await.unwrap().stats.in_flight, 1, "not before its time");
     app.advance(hours(1)).await.unwrap();
     assert!(run.result().await.unwrap_err().to_string().contains("nothing was heard of it for too long"));
+}
+
+#[tokio::test]
+async fn a_call_whose_workflow_was_told_begins_anew_on_its_own() {
+    let store = tempfile::tempdir().unwrap();
+    let open = |bank: Bank| Antiphon::open(store.path()).workflow(hasty).activity(charge).state(bank).start().unwrap();
+    let app = open(Bank::default());
+    assert!(app.run("order-7", hasty(100)).await.is_err());
+    app.stop();
+    let bank = Bank::default();
+    bank.open.store(true, Ordering::SeqCst);
+    let app = open(bank);
+    let letters = app.repair().dead_letters(0, 10, false).await.unwrap();
+    assert_eq!((letters.told, letters.letters[0].1.letter.workflow_id.as_str()), (1, "order-7"));
+    assert!(app.repair().retry(1, "ann", "the bank is open").await.unwrap());
+    assert!(!app.repair().retry(1, "ann", "the bank is open").await.unwrap(), "once");
+    let again = app.schedule("order-7/dead-letter-1", charge(100).attempts(2).backoff(millis(1), millis(1)));
+    let again = again.await.unwrap();
+    assert!(again.existed(), "it is the same call under that id");
+    assert_eq!(again.result().await.unwrap(), 100);
 }
