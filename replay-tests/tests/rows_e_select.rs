@@ -6,7 +6,7 @@ use antiphon::{
     activity, workflow,
 };
 use antiphon_engine::router::{Ask, Offer, Routes, RoutingReply, RoutingRequest, Seen, Snapshot, route};
-use antiphon_engine::{By, Context, Input, Reply, RunFuture, WorkerSpec};
+use antiphon_engine::{By, Context, Input, Reply, RunFuture, WorkerSpec, WorkersRequest};
 use antiphon_history::{
     EntityName, Health, LeftOutReason, Liveness, NoneAvailable, Payload, PayloadData, RouteForm, RouteReason,
 };
@@ -206,7 +206,45 @@ async fn several_pools_of_one_program_take_turns_and_operators_see_who_would_be_
 }
 
 #[test]
+fn e_t3_a_draining_worker_gets_no_new_dispatch_and_finishes_what_it_has() {
+    let mut world = world(three());
+    let to_w2 = r#"{"worker": "w2"}"#;
+    world.start("a", "routed", to_w2);
+    let drain = WorkersRequest::Drain { worker: "w2".into(), who: "ada".into(), why: "new version".into() };
+    world.ask_workers(drain).unwrap();
+    world.start("b", "routed", to_w2);
+    assert_eq!(world.sent.len(), 1, "not even if it is named");
+    assert!(world.text(2).contains("NoWorker worker \"w2\" may not have this call: draining"), "{}", world.text(2));
+    world.start("c", "routed", r#"{"preferred": ["w2", "w3"]}"#);
+    assert_eq!(world.sent.last().unwrap().0, "w3");
+    assert!(world.text(3).contains("left_out=w2:draining"), "{}", world.text(3));
+    world.complete("1");
+    assert!(world.ended("a").is_some(), "what it had it finishes");
+}
+
+#[test]
 fn e_t4_a_silent_worker_is_not_picked_and_one_of_unknown_load_is_picked_last() {
+    let mut world = world(vec![]);
+    for name in ["p1", "p2"] {
+        world.puller(name, &["echo"], 2);
+    }
+    world.start("a", "routed", r#"{"worker": "p1"}"#);
+    world.pass(30_000);
+    world.ask_workers(WorkersRequest::Alive { worker: "p2".into(), instance: None }).unwrap();
+    let would = |world: &mut World| {
+        let route = Route::to("p1").into_request().unwrap();
+        let asked =
+            RoutingRequest::Would { queue: "default".into(), activity_type: "echo".into(), needs: vec![], route };
+        operate(world, asked).unwrap()
+    };
+    // Whoever asks for its work is asked for nothing: what would be chosen among those to whom calls are sent is nobody.
+    assert!(matches!(would(&mut world), RoutingReply::Would(Err(RouteError::UnknownWorker { .. }))));
+    world.start("b", "routed", r#"{"worker": "p1"}"#);
+    assert!(world.text(2).contains("NoWorker worker \"p1\" may not have this call: away"), "{}", world.text(2));
+    assert_eq!(world.claim_as("p2", 4, 1_000).unwrap().len(), 0, "neither is p2's");
+    assert_eq!(world.claim_as("p1", 4, 1_000).unwrap().len(), 2, "its asking is a sign of life");
+
+    // Loads that nobody knows are the router's own matter: the engine knows those of its workers.
     let offers = worker("w", &["echo"], 1);
     let offer = Offer { queues: &offers.queues, activities: &offers.activities, labels: &offers.labels };
     let names = ["w1", "w2", "w3"].map(Name::from);
@@ -235,4 +273,32 @@ fn e_t4_a_silent_worker_is_not_picked_and_one_of_unknown_load_is_picked_last() {
     let routed = route(&ask, &Snapshot { offers: vec![offer], workers }, &Routes::default()).unwrap();
     assert_eq!((&*routed.worker, routed.why.route.unwrap().chain), ("w3", vec![Name::from("w1")]));
     assert_eq!(routed.why.left_out[0].reason, LeftOutReason::Away);
+}
+
+#[test]
+fn whoever_asks_for_its_work_is_given_what_its_route_allows() {
+    let mut programs = programs(&[("routed", routed)]);
+    programs.routes.add_guard("not-p2", Arc::new(|ask| if ask.worker == "p2" { Err("no".into()) } else { Ok(()) }));
+    let mut world = World::with_programs(programs, vec![]);
+    for name in ["p1", "p2"] {
+        world.puller(name, &["echo"], 8);
+    }
+    let claim = |world: &mut World, worker: &str| world.claim_as(worker, 8, 1_000).unwrap().len();
+    // Its first asking makes it live.
+    assert_eq!((claim(&mut world, "p1"), claim(&mut world, "p2")), (0, 0));
+    world.start("named", "routed", r#"{"worker": "p2"}"#);
+    assert_eq!((claim(&mut world, "p1"), claim(&mut world, "p2")), (0, 1));
+    assert!(world.text(1).contains("worker=p2 lease_ms=1000 policy=explicit"), "{}", world.text(1));
+    assert!(!world.text(1).contains("NoWorker"), "that nobody is sent to is no reason: {}", world.text(1));
+    let sticky = r#"{"policy": "sticky", "affinity_key": "c7"}"#;
+    world.start("first", "routed", sticky);
+    assert_eq!(claim(&mut world, "p2"), 1);
+    world.start("second", "routed", sticky);
+    assert_eq!((claim(&mut world, "p1"), claim(&mut world, "p2")), (0, 1), "the key is p2's");
+    assert!(world.text(3).contains("had the key before"), "{}", world.text(3));
+    world.start("guarded", "routed", r#"{"guard": "not-p2"}"#);
+    assert_eq!(claim(&mut world, "p2"), 0);
+    assert!(world.text(4).contains("guard \"not-p2\" refused worker \"p2\": no [A0037]"), "{}", world.text(4));
+    assert!(world.ended("guarded").is_some());
+    assert!(world.entity_text(&EntityName::Audit).contains("Refused route echo of guarded"));
 }

@@ -264,11 +264,22 @@ impl Core {
         let activity = run.state.activities.get(ordinal)?;
         let mut excluded = activity.conversation.excluded().to_vec();
         excluded.extend(activity.conversation.leg().map(|leg| leg.worker.clone()));
-        // A worker that lost an earlier leg gets another only if nobody else could.
-        if excluded.contains(worker) && self.dispatch.somebody_else(&activity.call, &excluded) {
-            return None;
+        let by_route = match self.claim_by_route(run, ordinal, worker, &excluded) {
+            // A worker that lost an earlier leg gets another only if nobody else could.
+            None if excluded.contains(worker) && self.dispatch.somebody_else(&activity.call, &excluded) => return None,
+            None => None,
+            Some(None) => return None,
+            Some(Some(Ok(by_route))) => Some(by_route),
+            Some(Some(Err(error))) => {
+                self.not_routed(run, ordinal, &error);
+                return None;
+            }
+        };
+        let why = by_route.as_ref().and_then(|by_route| by_route.choice().why);
+        let request: Request = self.send(run, ordinal, worker, why, Some(lease_ms))?;
+        if let Some(by_route) = by_route {
+            self.chosen_by_route(&request.call.queue, by_route);
         }
-        let request: Request = self.send(run, ordinal, worker, None, Some(lease_ms))?;
         let revision = run.state.activities.get(ordinal)?.conversation.events();
         let fencing = u64::from(request.conversation.attempt) << 32 | u64::from(request.leg);
         Some(Claim {

@@ -99,6 +99,26 @@ impl Core {
         self.guarded(run, &activity.call, request, routed, class)
     }
 
+    /// The choice where a worker asks for the call itself. `None` if the call has no route; an inner `None` if the worker is
+    /// not to have it.
+    pub(super) fn claim_by_route(
+        &self,
+        run: &Run,
+        ordinal: Ordinal,
+        worker: &Name,
+        lost: &[Name],
+    ) -> Option<Option<Result<ByRoute, RouteError>>> {
+        let activity = run.state.activities.get(ordinal)?;
+        let request = self.route_in_force(&activity.call)?;
+        if let Err(error) = request.check() {
+            return Some(Some(Err(error)));
+        }
+        let claimed = self.asked(&activity.call, &activity.conversation, &request, |ask, class| {
+            Some((self.dispatch.claim_routed(&Ask { lost, ..*ask }, worker)?, class.clone()))
+        });
+        Some(claimed.map(|(routed, class)| self.guarded(run, &activity.call, &request, routed, class)))
+    }
+
     /// A choice, if the guard agrees to it.
     fn guarded(
         &self,
