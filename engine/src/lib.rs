@@ -49,7 +49,7 @@ pub use dispatch::{WorkerSpec, WorkerView};
 pub use effect::{Effect, Reply, ReplyTo, RequestError, RunOutcome};
 pub use explain::{Explanation, WAITS_MAX, Wait, Why};
 pub use input::{IdReuse, Input, StartRequest, Target};
-pub use partition::{LoadError, Origin, Partition, Stats};
+pub use partition::{LoadError, Operation, OperationError, Origin, Partition, Stats};
 pub use program::{Ending, Program, ProgramError, Programs, RunFuture};
 pub use repair::{
     By, FINDINGS_MAX, Finding, LETTERS_MAX, Letters, RepairError, RepairReply, RepairRequest, Report, Rule, RuleStats,

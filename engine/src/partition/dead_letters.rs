@@ -11,8 +11,16 @@ use antiphon_history::{
 
 impl Partition {
     pub(super) fn repair_request(&mut self, request: RepairRequest, to: ReplyTo) {
+        let reply = match self.answer_repair(request) {
+            Ok(reply) => Reply::Repair(Box::new(reply)),
+            Err(error) => Reply::Refused(error),
+        };
+        self.core.reply(to, reply);
+    }
+
+    pub(super) fn answer_repair(&mut self, request: RepairRequest) -> Result<RepairReply, RequestError> {
         let done = |changed| RepairReply::Done { changed };
-        let answer = match request {
+        match request {
             RepairRequest::DeadLetters { after, limit, settled_too } => {
                 Ok(RepairReply::Letters(self.letters(after, limit, settled_too)))
             }
@@ -30,12 +38,13 @@ impl Partition {
             RepairRequest::Reconcile { thresholds, dry_run, by } => {
                 Ok(self.reconcile(thresholds, dry_run, &by.bounded()))
             }
-        };
-        let reply = match answer {
-            Ok(reply) => Reply::Repair(Box::new(reply)),
-            Err(error) => Reply::Refused(error),
-        };
-        self.core.reply(to, reply);
+        }
+    }
+
+    /// Whether a dead letter waits for somebody; with `held` only if its workflow waits too.
+    pub(super) fn is_open_letter(&self, number: u64, held: bool) -> bool {
+        let entry = self.core.dead_letters().and_then(|state| state.get(number));
+        entry.is_some_and(|entry| entry.settled.is_none() && (entry.letter.held || !held))
     }
 
     fn explain_target(&self, target: &Target, ordinal: Option<Ordinal>) -> Result<RepairReply, RequestError> {

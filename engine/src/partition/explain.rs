@@ -36,6 +36,15 @@ impl Partition {
         })
     }
 
+    /// What every open activity in memory waits for, and why: what counts over queues are made of.
+    pub fn waits(&self) -> impl Iterator<Item = (RunKey, Wait)> {
+        self.runs.iter().flat_map(|(key, run)| {
+            let state = &run.state;
+            let activities = state.activities.iter().filter(|_| !state.status.is_closed());
+            activities.map(|(ordinal, activity)| (*key, self.core.explain_activity(state, ordinal, activity)))
+        })
+    }
+
     /// A partition that only looks: for another process than the engine's, on a snapshot of the store. It takes over all
     /// entities and is shown the runs that need care by [`Partition::show`]; then [`Partition::explain`] says what the
     /// engine would say, by the same code.

@@ -14,6 +14,7 @@
 //! | `dead_letters.rs` | activities whose attempts or losses are used up: held, retried, discarded |
 //! | `explain.rs` | what a run waits for and why; also for a partition that only looks |
 //! | `reconcile.rs` | what is stuck, and its repair |
+//! | `operate.rs` | one request of an operator while no run is in memory |
 //! | `routines.rs` | what callers ask about routines |
 //! | `slots.rs` | carrying routines out |
 
@@ -23,6 +24,7 @@ mod core;
 mod dead_letters;
 mod explain;
 mod memory;
+mod operate;
 mod parked;
 mod reconcile;
 mod requests;
@@ -44,6 +46,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use memory::LoadError;
+pub use operate::{Operation, OperationError};
 
 /// The engine of one partition.
 ///

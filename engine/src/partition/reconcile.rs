@@ -27,6 +27,12 @@ impl Partition {
         (findings, stats, more)
     }
 
+    /// What is stuck, as [`RepairRequest::Scan`](crate::RepairRequest::Scan) would say, for a partition that only looks.
+    pub fn find_stuck(&self, thresholds: Thresholds) -> Report {
+        let (findings, stats, more) = self.look(thresholds);
+        Report { findings, more, repaired: 0, rules: Rule::ALL.into_iter().zip(stats).collect() }
+    }
+
     pub(super) fn scan(&mut self, thresholds: Thresholds) -> RepairReply {
         let (findings, stats, more) = self.look(thresholds);
         self.core.repairs = stats;

@@ -33,7 +33,7 @@ impl Partition {
         self.core.reply(reply, crate::Reply::Routines(Box::new(answer)));
     }
 
-    fn answer_routines(&mut self, request: RoutinesRequest) -> Answer {
+    pub(super) fn answer_routines(&mut self, request: RoutinesRequest) -> Answer {
         match request {
             RoutinesRequest::Create { id, spec, who, why } => self.create_routine(id, spec, who, why),
             RoutinesRequest::Update { id, patch, who, why } => self.update_routine(&id, patch, who, why),
@@ -93,7 +93,9 @@ impl Partition {
         patch.apply(&mut spec);
         let (now, calendar) = (self.core.now, self.core.calendar.as_ref());
         check_spec(&spec, now, calendar)?;
-        self.check_routine_target(&spec.target)?;
+        if let Some(target) = &patch.target {
+            self.check_routine_target(target)?;
+        }
         let next = match patch.next {
             Some(next) => Some(next),
             // A new schedule begins now, not at a start that is long past.

@@ -251,7 +251,7 @@ impl Core {
         self.reply(to, reply);
     }
 
-    fn routing_reply(&mut self, request: RoutingRequest) -> Result<RoutingReply, RequestError> {
+    pub(super) fn routing_reply(&mut self, request: RoutingRequest) -> Result<RoutingReply, RequestError> {
         request.check()?;
         let queue = request.queue().clone();
         let (event, verb, by) = match request {

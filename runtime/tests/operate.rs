@@ -1,0 +1,118 @@
+//! One request of an operator on a store that no engine has open.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use antiphon_engine::router::{RoutingReply, RoutingRequest};
+use antiphon_engine::{By, Operation, OperationError, Programs, Reply, RoutinesRequest};
+use antiphon_history::{EntityState, RoutingState, Timestamp};
+use antiphon_recorder::memory::{FailKind, MemoryStore};
+use antiphon_recorder::{Error, sqlite};
+use antiphon_runtime::{ManualClock, MemorySource, OperateError, Operated, SqliteFolder, StoreSource, operate};
+
+fn keep(keys: u32) -> Operation {
+    let by = By { who: "ada".to_owned(), why: "fewer customers".to_owned() };
+    Operation::Routing(RoutingRequest::Set { queue: "mail".into(), affinities_max: keys, affinity_ttl_ms: None, by })
+}
+
+fn ask(source: &dyn StoreSource, operation: Operation) -> Result<Operated, OperateError> {
+    operate(source, &ManualClock::new(Timestamp(1_000)), Programs::default(), operation)
+}
+
+/// The routing of the queue, as anybody finds it who looks now.
+fn routing(source: &dyn StoreSource) -> Option<RoutingState> {
+    let rows = source.snapshot().unwrap().entities().unwrap();
+    rows.into_iter().find_map(|row| match row.entity?.state {
+        EntityState::Routing(state) => Some(*state),
+        _ => None,
+    })
+}
+
+fn on_disk() -> (tempfile::TempDir, SqliteFolder) {
+    let folder = tempfile::tempdir().unwrap();
+    let source = SqliteFolder::new(folder.path().join("data"), sqlite::Options::default());
+    drop(source.open().unwrap());
+    (folder, source)
+}
+
+#[test]
+fn an_operation_is_durable_archived_and_anchored_when_it_is_answered() {
+    let (_folder, source) = on_disk();
+    let done = ask(&source, keep(7)).unwrap();
+    assert!(done.written && matches!(&done.reply, Reply::Routing(reply) if **reply == RoutingReply::Done));
+    assert_eq!(routing(&source).unwrap().affinities_max, 7);
+    let report = sqlite::verify(source.folder()).unwrap();
+    assert!(report.problems.is_empty(), "{report:?}");
+    let store = source.open().unwrap();
+    assert_eq!((store.log.tip().id, store.archive.watermark().segment), (1, 1), "one segment, and the archive has it");
+    drop(store);
+
+    let asked = ask(&source, Operation::Routing(RoutingRequest::Describe { queue: "mail".into() })).unwrap();
+    assert!(!asked.written);
+    assert_eq!(source.open().unwrap().log.tip().id, 1, "a question writes nothing");
+}
+
+#[test]
+fn a_refusal_writes_nothing() {
+    let (_folder, source) = on_disk();
+    let refused = ask(&source, keep(0)).unwrap_err();
+    assert!(refused.to_string().contains("[A0035]"), "{refused}");
+    let due = Operation::Routines(RoutinesRequest::RunDue { now: None, limit: 1 });
+    let refused = ask(&source, due).unwrap_err();
+    assert!(matches!(refused, OperateError::Refused(OperationError::NeedsEngine { .. })), "{refused}");
+    assert_eq!(source.open().unwrap().log.tip().id, 0);
+}
+
+#[test]
+fn while_an_engine_has_the_store_it_is_refused() {
+    let (_folder, source) = on_disk();
+    let engine = source.open().unwrap();
+    let refused = ask(&source, keep(7)).unwrap_err();
+    assert!(matches!(refused, OperateError::Store(Error::OpenElsewhere { .. })), "{refused}");
+    drop(engine);
+    ask(&source, keep(7)).unwrap();
+}
+
+#[test]
+fn a_mistyped_folder_does_not_become_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = SqliteFolder::new(folder.path().join("dta"), sqlite::Options::default());
+    let refused = ask(&source, keep(7)).unwrap_err();
+    assert!(refused.to_string().contains("[A0001]"), "{refused}");
+    assert!(!source.folder().exists());
+}
+
+#[test]
+fn what_could_not_be_written_was_not_done_and_can_be_asked_for_again() {
+    let store = MemoryStore::new([1; 16]);
+    let source = MemorySource(store.clone());
+    store.fail_next_append(FailKind::Full);
+    let failed = ask(&source, keep(7)).unwrap_err();
+    assert!(matches!(failed, OperateError::Store(Error::Full { .. })), "{failed}");
+    assert_eq!(routing(&source), None);
+    ask(&source, keep(7)).unwrap();
+    assert_eq!(routing(&source).unwrap().affinities_max, 7);
+}
+
+#[test]
+fn when_nobody_knows_whether_it_was_written_the_log_knows() {
+    for (how, done) in [(FailKind::UnknownApplied, true), (FailKind::UnknownNotApplied, false)] {
+        let store = MemoryStore::new([1; 16]);
+        let source = MemorySource(store.clone());
+        store.fail_next_append(how);
+        let failed = ask(&source, keep(7)).unwrap_err();
+        assert!(failed.to_string().contains("[A0009]"), "{failed}");
+        assert_eq!(routing(&source).is_some(), done);
+    }
+}
+
+#[test]
+fn what_is_recorded_holds_although_the_archive_failed() {
+    let store = MemoryStore::new([1; 16]);
+    let source = MemorySource(store.clone());
+    store.fail_next_fold(FailKind::UnknownNotApplied);
+    let failed = ask(&source, keep(7)).unwrap_err();
+    assert!(matches!(failed, OperateError::Recorded { .. }), "{failed}");
+    assert_eq!(routing(&source).unwrap().affinities_max, 7);
+    ask(&source, keep(8)).unwrap();
+    assert_eq!(routing(&source).unwrap().affinities_max, 8);
+    assert_eq!(source.open().unwrap().archive.watermark().segment, 2);
+}
