@@ -6,9 +6,10 @@
 //!  history file ───────────────────────────▲                 inspect, replay
 //! ```
 //!
-//! Everything is read-only, needs no running engine and may run beside one: readers see whatever is durable. What people
-//! see is folded by the code that decides (invariant 10): rows by `antiphon-history`, conversations by
-//! `antiphon-conversation`, replays by `antiphon-engine`.
+//! Reading needs no running engine and may go on beside one: readers see whatever is durable. Acting is one step of the
+//! engine on a store that no engine has open (`antiphon_runtime::operate`). What people see is folded by the code that
+//! decides (invariant 10): rows by `antiphon-history`, conversations by `antiphon-conversation`, replays and explanations by
+//! `antiphon-engine`.
 //!
 //! The same commands can live in a user's own binary, where [`cli::run_with`] adds `replay` and `check`:
 //!
@@ -21,6 +22,6 @@
 //! }
 //! ```
 //!
-//! This crate must not write to a store, and must not fold events by rules of its own.
+//! This crate must not write to a store but through the engine, and must not fold events by rules of its own.
 
 pub mod cli;

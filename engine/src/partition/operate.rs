@@ -180,7 +180,7 @@ mod tests {
         Operation::Repair(if discard {
             RepairRequest::Discard { which, by }
         } else {
-            RepairRequest::Retry { which, by }
+            RepairRequest::Retry { which, call: None, by }
         })
     }
 

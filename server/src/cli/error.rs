@@ -1,8 +1,10 @@
 use super::View;
 use super::output::{Paint, Style, clean};
+use antiphon_engine::LoadError;
 use antiphon_history::HistoryFileError;
+use antiphon_runtime::OperateError;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What came of a command. The numbers are part of the command line's contract.
@@ -16,8 +18,10 @@ pub enum Exit {
     Usage,
     /// The store or file cannot be opened, read or written.
     Unreadable,
-    /// There is no such run.
+    /// There is no such run, queue, worker, routine or the like.
     NotFound,
+    /// What was asked for is refused as things stand. Nothing was written.
+    Refused,
 }
 
 impl Exit {
@@ -29,6 +33,7 @@ impl Exit {
             Exit::Usage => 2,
             Exit::Unreadable => 3,
             Exit::NotFound => 4,
+            Exit::Refused => 5,
         }
     }
 }
@@ -99,12 +104,41 @@ pub enum Error {
         /// What is wrong with it.
         source: HistoryFileError,
     },
+    /// The run cannot be looked at as an engine would; see the error's own code.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A0063. The store has nothing of this name.
+    #[error("{store} has no {what} {name:?} [A0063]")]
+    NoSuch {
+        /// The store.
+        store: String,
+        /// Of what kind.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+    },
+    /// A0061. Only the code of the workflow could tell whether it may be so. Nothing was written.
+    #[error(
+        "this program has no code of workflow {workflow_type:?}, which is to say whether it can read its input: use the command line of the program that has it, or do it in that program [A0061]"
+    )]
+    NeedsCode {
+        /// The workflow type.
+        workflow_type: String,
+    },
+    /// An operation on the store was refused or failed; see its own code.
+    #[error(transparent)]
+    Operate(Box<OperateError>),
     /// Stdout cannot be written. A reader that closed the pipe is no error.
     #[error("cannot write the output: {0}")]
     Output(#[source] std::io::Error),
 }
 
 impl Error {
+    /// The store has nothing of this name.
+    pub(super) fn no_such(store: &Path, what: &'static str, name: &str) -> Error {
+        Error::NoSuch { store: store.display().to_string(), what, name: name.to_owned() }
+    }
+
     /// The stable code that stands at the end of the text, if it has one.
     pub fn code(&self) -> Option<String> {
         let text = self.to_string();
@@ -118,9 +152,23 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Error::Store(_) | Error::File { .. } | Error::Output(_) => Exit::Unreadable,
-            Error::NoSuchRun { .. } => Exit::NotFound,
+            Error::NoSuchRun { .. } | Error::NoSuch { .. } => Exit::NotFound,
             Error::Ambiguous { .. } | Error::Exists { .. } => Exit::Usage,
-            Error::Damaged(_) | Error::History { .. } | Error::Run { .. } => Exit::Problem,
+            Error::NeedsCode { .. } => Exit::Refused,
+            Error::Operate(error) => match &**error {
+                OperateError::Refused(_) => self.exit_of_refusal(),
+                _ => Exit::Unreadable,
+            },
+            Error::Damaged(_) | Error::Load(_) | Error::History { .. } | Error::Run { .. } => Exit::Problem,
+        }
+    }
+
+    /// Of what the engine refused: what is not there, what cannot be meant, and what is against its rules now.
+    fn exit_of_refusal(&self) -> Exit {
+        match self.code().as_deref() {
+            Some("A0021" | "A0045" | "A0049" | "A0056") => Exit::NotFound,
+            Some("A0012" | "A0015" | "A0016" | "A0017" | "A0035" | "A0048") => Exit::Usage,
+            _ => Exit::Refused,
         }
     }
 

@@ -103,7 +103,7 @@ fn routing(event: &RoutingEvent) -> Fields {
     }
 }
 
-fn dead_letter(letter: &DeadLetter) -> Fields {
+pub(super) fn dead_letter(letter: &DeadLetter) -> Fields {
     vec![
         ("run_id", letter.run_id.to_string().into()),
         ("namespace", letter.namespace.as_str().into()),

@@ -63,7 +63,8 @@ impl RunArg {
         Ok((row, history))
     }
 
-    fn row(&self, reader: &mut dyn Reader) -> Result<CatalogueRow, Error> {
+    /// Finds the run.
+    pub(super) fn row(&self, reader: &mut dyn Reader) -> Result<CatalogueRow, Error> {
         let workflow = WorkflowKey { namespace: self.namespace.clone(), id: self.run.clone() };
         if let Some(row) = reader.find(&workflow)? {
             return Ok(row);

@@ -1,23 +1,38 @@
 //! Commands, one file each; this file parses, runs one of them and turns what came of it into an exit code.
 
+mod audit;
+mod by;
 mod check;
+mod dead_letter;
 mod dump;
+mod entities;
 mod error;
 mod events;
+mod explain;
 mod export;
 mod find;
 mod inspect;
 mod json;
+mod letters;
 mod list;
+mod operate;
 mod output;
+mod queues;
+mod reconcile;
 mod replay;
+mod routine;
+mod routine_args;
 mod routine_events;
+mod routines;
+mod routing;
 pub mod show;
 mod stats;
 mod table;
 mod time;
 mod timeline;
 mod verify;
+mod worker;
+mod workers;
 
 pub use error::{Error, Exit};
 pub use output::{Style, View};
@@ -33,20 +48,23 @@ use std::process::ExitCode;
 const ABOUT_EXITS: &str = "\
 Exit codes:
   0  done
-  1  a problem was found (verify, check, replay, inspect)
+  1  a problem was found (verify, check, replay, inspect, reconcile)
   2  the command line is wrong
   3  the store or file cannot be opened, read or written
-  4  there is no such run
+  4  there is no such run, or no such thing
+  5  what was asked for is refused as things stand; nothing was written
 
 Every error has a code such as A0007; the page docs/errors/A0007.md says how to check and what to do.";
 
 const ABOUT: &str = "\
 Reads stores and history files of Antiphon: what happened, who did it, why it is stuck.
-Changes no store, and may run beside the engine that writes it.";
+Reading may go on beside the engine that writes the store. Acting (routing set, routine pause and the like) takes a store
+that no engine has open.";
 
 const ABOUT_WITH_CODE: &str = "\
 Reads stores and history files of Antiphon: what happened, who did it, why it is stuck.
-Replays them on the workflow code of this program. Changes no store, and may run beside the engine that writes it.";
+Replays them on the workflow code of this program. Reading may go on beside the engine that writes the store. Acting
+(routing set, routine create and the like) takes a store that no engine has open.";
 
 /// The command line of the plain binary.
 #[derive(Debug, Parser)]
@@ -67,6 +85,10 @@ pub enum Command {
     List(list::List),
     /// Show one run as a timeline, with the conversations of its activities
     Show(show::Show),
+    /// Say what a run waits for, and why
+    Explain(explain::Explain),
+    /// Tell what is stuck, without repairing it
+    Reconcile(reconcile::Reconcile),
     /// Print every recorded event, as text or JSON
     Dump(dump::Dump),
     /// Write one run to a history file
@@ -75,8 +97,26 @@ pub enum Command {
     Inspect(inspect::Inspect),
     /// Check that a store is whole and unchanged
     Verify(verify::Verify),
-    /// Count runs, and tell how large a store is
+    /// Count runs and all else, and tell how large a store is
     Stats(stats::Stats),
+    /// Show what operators and repairs did, the latest first
+    Audit(audit::Audit),
+    /// Show what waits on task queues, and is under way
+    Queues(queues::Queues),
+    /// List workers
+    Workers(workers::Workers),
+    /// Drain a worker, or say how well it is
+    Worker(worker::Worker),
+    /// Show where the routing of task queues stands, reset it, or set its bounds
+    Routing(routing::Routing),
+    /// List activities whose attempts or losses were used up
+    DeadLetters(letters::DeadLetters),
+    /// Take care of one of them
+    DeadLetter(dead_letter::DeadLetter),
+    /// List routines, the latest changed first
+    Routines(routines::Routines),
+    /// Show one routine, make one, or change one
+    Routine(routine::Routine),
 }
 
 /// The command line of a binary that has workflow code: all of [`Command`], and what needs the code.
@@ -97,7 +137,7 @@ pub struct ProgramCli {
 /// What a binary that has workflow code can be asked.
 #[derive(Debug, Subcommand)]
 pub enum ProgramCommand {
-    /// One of the commands that need no code.
+    /// One of the commands that every binary has.
     #[command(flatten)]
     Read(Command),
     /// Replay history files on the workflow code of this program
@@ -133,7 +173,7 @@ impl Cli {
     /// Carries out the command and prints to `to`, remarks apart, which go to stderr.
     pub fn run_to(&self, to: &mut dyn Write) -> Result<Exit, Error> {
         let mut out = Out::new(to, &self.view);
-        let exit = self.command.run(&mut out)?;
+        let exit = self.command.run(&Programs::default(), &mut out)?;
         out.flush().map(|()| exit)
     }
 }
@@ -149,7 +189,7 @@ impl ProgramCli {
     pub fn run_to(&self, programs: &Programs, to: &mut dyn Write) -> Result<Exit, Error> {
         let mut out = Out::new(to, &self.view);
         let exit = match &self.command {
-            ProgramCommand::Read(command) => command.run(&mut out),
+            ProgramCommand::Read(command) => command.run(programs, &mut out),
             ProgramCommand::Replay(replay) => replay.run(programs, &mut out),
             ProgramCommand::Check(check) => check.run(programs, &mut out),
         }?;
@@ -158,15 +198,26 @@ impl ProgramCli {
 }
 
 impl Command {
-    fn run(&self, out: &mut Out<'_>) -> Result<Exit, Error> {
+    fn run(&self, programs: &Programs, out: &mut Out<'_>) -> Result<Exit, Error> {
         match self {
             Command::List(list) => list.run(out),
             Command::Show(show) => show.run(out),
+            Command::Explain(explain) => explain.run(out),
+            Command::Reconcile(reconcile) => reconcile.run(out),
             Command::Dump(dump) => dump.run(out),
             Command::Export(export) => export.run(out),
             Command::Inspect(inspect) => inspect.run(out),
             Command::Verify(verify) => verify.run(out),
             Command::Stats(stats) => stats.run(out),
+            Command::Audit(audit) => audit.run(out),
+            Command::Queues(queues) => queues.run(out),
+            Command::Workers(workers) => workers.run(out),
+            Command::Worker(worker) => worker.run(programs, out),
+            Command::Routing(routing) => routing.run(programs, out),
+            Command::DeadLetters(letters) => letters.run(out),
+            Command::DeadLetter(letter) => letter.run(programs, out),
+            Command::Routines(routines) => routines.run(out),
+            Command::Routine(routine) => routine.run(programs, out),
         }
     }
 }

@@ -1,9 +1,12 @@
+use super::entities::Entities;
+use super::explain::picture;
 use super::find::{StoreArg, open, short};
 use super::json::{self, Json};
 use super::output::{Out, Paint};
+use super::queues::Depth;
 use super::time::duration;
 use super::{Error, Exit};
-use antiphon_history::{CatalogueRow, RunKey, RunStatus};
+use antiphon_history::{CatalogueRow, RoutineStatus, RunKey, RunStatus};
 use antiphon_recorder::{Filter, Reader};
 use std::path::Path;
 
@@ -28,6 +31,18 @@ impl Stats {
         let count = |status: RunStatus| counts.get(&status).copied().unwrap_or(0);
         let types = reader.count_open_by_type()?;
         let oldest = oldest_open(reader.as_mut())?;
+        let depths = Depth::of(&picture(reader.as_mut(), None, out)?);
+        let found = Entities::read(reader.as_mut())?;
+        let letters = found.dead_letters().map_or((0, 0, 0), |state| {
+            let (held, told) = state.open();
+            (held as u64, told as u64, state.dropped())
+        });
+        let there = found.workers().map_or((0, 0, 0), |state| {
+            let draining = state.present.values().filter(|record| record.draining).count();
+            (state.present.len() - draining, draining, state.gone.len())
+        });
+        let standing = |status: RoutineStatus| found.routines().filter(|(_, state)| state.status() == status).count();
+        let routines = RoutineStatus::ALL.map(|status| (status, standing(status)));
         let files = files(store)?;
         let total: u64 = files.iter().map(|(_, bytes)| bytes).sum();
         if out.json {
@@ -37,12 +52,36 @@ impl Stats {
             let of_type = |(name, open): (&String, &u64)| {
                 Json::Object(vec![("workflow_type", name.as_str().into()), ("open", (*open).into())])
             };
+            let now = out.style.now;
+            let of_queue = |(queue, depth): (&String, &Depth)| {
+                let mut fields = vec![("queue", queue.as_str().into())];
+                fields.extend(depth.fields(now));
+                Json::Object(fields)
+            };
             out.json(&Json::Object(vec![
                 ("runs", Json::Object(RunStatus::ALL.map(|status| (status.name(), count(status).into())).to_vec())),
                 ("open_by_type", Json::List(types.iter().map(of_type).collect())),
                 ("oldest_open", oldest.as_ref().map_or(Json::Null, |row| Json::Object(json::row(row)))),
                 ("files", Json::List(files.iter().map(file).collect())),
                 ("bytes", total.into()),
+                ("queues", Json::List(depths.iter().map(of_queue).collect())),
+                (
+                    "workers",
+                    Json::Object(vec![
+                        ("there", there.0.into()),
+                        ("draining", there.1.into()),
+                        ("gone", there.2.into()),
+                    ]),
+                ),
+                (
+                    "dead_letters",
+                    Json::Object(vec![
+                        ("held", letters.0.into()),
+                        ("told", letters.1.into()),
+                        ("dropped", letters.2.into()),
+                    ]),
+                ),
+                ("routines", Json::Object(routines.map(|(status, count)| (status.name(), count.into())).to_vec())),
             ]))?;
             return Ok(Exit::Done);
         }
@@ -63,6 +102,30 @@ impl Stats {
                 out.style.zone.date_time(row.started_at),
                 duration(out.style.now.since_ms(row.started_at)),
             ))?,
+        }
+        for (queue, depth) in &depths {
+            let oldest = depth.oldest_ms(out.style.now).map(|ms| format!(", oldest {}", duration(ms)));
+            out.line(format!(
+                "queue {}: {} waiting{}, {} in flight, {} held",
+                super::output::clean(queue),
+                depth.waits(),
+                oldest.unwrap_or_default(),
+                depth.in_flight,
+                depth.held
+            ))?;
+        }
+        if there != (0, 0, 0) {
+            let (there, draining, gone) = there;
+            out.line(format!("workers: {there} there, {draining} draining, {gone} gone"))?;
+        }
+        if letters != (0, 0, 0) {
+            let (held, told, _) = letters;
+            out.line(format!("dead letters: {held} held, {told} told to their workflows"))?;
+        }
+        let some: Vec<_> = routines.iter().filter(|(_, count)| *count > 0).collect();
+        if !some.is_empty() {
+            let counts: Vec<_> = some.iter().map(|(status, count)| format!("{count} {status}")).collect();
+            out.line(format!("routines: {}", counts.join(", ")))?;
         }
         out.line("")?;
         for (name, bytes) in &files {

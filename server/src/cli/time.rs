@@ -112,6 +112,52 @@ impl FromStr for When {
     }
 }
 
+/// A moment on the calendar as a person gives it, or `now`. Unlike [`When`] it is no age: what is planned lies ahead.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Moment {
+    /// This very moment.
+    Now,
+    /// Exactly, or in the zone of the view.
+    At(When),
+}
+
+impl Moment {
+    /// The moment that is meant; `None` if the zone's calendar has none.
+    pub(super) fn resolve(self, zone: Zone, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Moment::Now => Some(now),
+            Moment::At(when) => when.resolve(zone, now),
+        }
+    }
+}
+
+impl FromStr for Moment {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Moment, String> {
+        match text.parse() {
+            _ if text == "now" => Ok(Moment::Now),
+            Ok(when @ (When::Exact(_) | When::Civil(_))) => Ok(Moment::At(when)),
+            Ok(When::Ago(_)) | Err(_) => {
+                Err("give a time (2026-11-21T10:00:00Z, 2026-11-21T10:00, 2026-11-21) or `now`".to_owned())
+            }
+        }
+    }
+}
+
+/// A length of time in milliseconds, as a person gives it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Length(pub(super) u64);
+
+impl FromStr for Length {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Length, String> {
+        let problem = || "give a length of time, such as 250ms, 90s, 5m, 1h30m or 2d".to_owned();
+        let span = text.parse::<Span>().map_err(|_| problem())?;
+        let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| problem())?;
+        u64::try_from(length.as_millis()).map(Length).map_err(|_| problem())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +185,18 @@ mod tests {
         assert_eq!(Zone::Utc.time_of_day(Timestamp(NEW_YEAR.0 + 7), NEW_YEAR), "00:00:00.007");
         assert_eq!(Zone::Utc.time_of_day(Timestamp(NEW_YEAR.0 - 1), NEW_YEAR), "2025-12-31 23:59:59.999");
         assert_eq!(Zone::Utc.date_time(Timestamp(i64::MAX)), "9223372036854775807 ms");
+    }
+
+    #[test]
+    fn what_is_planned_is_a_moment_and_no_age() {
+        let at = |text: &str| text.parse::<Moment>().unwrap().resolve(Zone::Utc, NEW_YEAR).unwrap();
+        assert_eq!((at("now"), at("2026-01-01")), (NEW_YEAR, NEW_YEAR));
+        assert!("2h".parse::<Moment>().is_err());
+        let length = |text: &str| text.parse::<Length>().map(|length| length.0);
+        assert_eq!((length("250ms"), length("1h30m"), length("2d")), (Ok(250), Ok(5_400_000), Ok(172_800_000)));
+        for wrong in ["", "5", "-5m", "soon"] {
+            assert!(length(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

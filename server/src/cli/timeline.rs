@@ -3,7 +3,7 @@ use super::json::Json;
 use antiphon_conversation::{ActivityState, Conversation, IllegalEvent};
 use antiphon_history::{
     ActivityOutcome, CatalogueRow, ConversationEvent, EntityEvent, Events, HistoryFile, HistoryFileError, Ordinal,
-    Payload, Record, RunEvent, RunId, Stream, Timestamp,
+    Payload, Record, RunEvent, Stream, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -135,15 +135,15 @@ impl Attempt {
 }
 
 impl Entry {
-    /// One line of a dump.
-    pub(super) fn json(&self, run: RunId) -> Json {
+    /// One line of a dump, of the run or entity that is called `run`.
+    pub(super) fn json(&self, run: &str) -> Json {
         let (name, fields) = match &self.event {
             Event::Run(event) => (event.name(), events::run(event)),
             Event::Conversation(event) => (event.name(), events::conversation(event)),
             Event::Entity(event) => (event.name(), events::entity(event)),
         };
         Json::Object(vec![
-            ("run", run.to_string().into()),
+            ("run", run.into()),
             ("stream", self.stream.to_string().into()),
             ("seq", self.seq.into()),
             ("at", self.at.into()),

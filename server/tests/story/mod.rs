@@ -224,3 +224,59 @@ pub fn store(files: &[HistoryFile]) -> tempfile::TempDir {
     store.anchor.write(store.log.tip(), store.archive.watermark()).unwrap();
     folder
 }
+
+/// Everything that is recorded of an entity, the `number`th of its store: its events, at so many ms after new year.
+pub fn entity(number: u64, name: EntityName, events: Vec<(u64, EntityEvent)>) -> HistoryFile {
+    let mut file = HistoryFile::default();
+    let opened = events.first().map_or(0, |(ms, _)| *ms);
+    let events = std::iter::once((opened, EntityEvent::Opened { name })).chain(events);
+    for ((ms, event), first_seq) in events.zip(1..) {
+        let at = NEW_YEAR.plus_ms(ms);
+        let record = Record { run: RunKey::of_entity(number), first_seq, at, events: Events::Entity(vec![event]) };
+        file.records.push(record.to_bytes().into());
+    }
+    file
+}
+
+/// Two dead letters: one that is held, and one of which the workflow was told.
+pub fn dead_letters(number: u64) -> HistoryFile {
+    let letter = |workflow_id: &str, held| DeadLetter {
+        run: RunKey(1),
+        run_id: RunId::from_parts(NEW_YEAR, [7; 16]),
+        namespace: "default".into(),
+        workflow_id: workflow_id.into(),
+        ordinal: Ordinal(3),
+        attempt: 2,
+        activity_type: "pay.charge".into(),
+        queue: "pay".into(),
+        cause: DeadCause::Attempts,
+        reason: "failed: the bank is closed".into(),
+        held,
+    };
+    let noted = |ms, id, held| (ms, EntityEvent::DeadLetters(DeadLettersEvent::Noted(Box::new(letter(id, held)))));
+    entity(number, EntityName::DeadLetters, vec![noted(10, "order-7", true), noted(20, "order-8", false)])
+}
+
+/// Two workers that are elsewhere, one of the engine's own, and one that is gone.
+pub fn workers(number: u64) -> HistoryFile {
+    let joined = |ms, worker: &str, kind, queue: &str| {
+        let offer = WorkerOffer {
+            kind,
+            instance: None,
+            queues: [queue.to_owned()].into(),
+            activities: ["print".to_owned()].into(),
+            labels: ["colour".to_owned()].into(),
+            capacity: 2,
+        };
+        (ms, EntityEvent::Workers(WorkersEvent::Joined { worker: worker.into(), offer: Box::new(offer) }))
+    };
+    let lost = WorkersEvent::Lost { worker: "press-9".into(), reason: "silent for 60000 ms".into() };
+    let events = vec![
+        joined(1, "press-1", WorkerKind::Pull, "default"),
+        joined(2, "press-2", WorkerKind::Remote, "mail"),
+        joined(3, "press-9", WorkerKind::Pull, "mail"),
+        joined(4, "local", WorkerKind::Pool, "default"),
+        (5, EntityEvent::Workers(lost)),
+    ];
+    entity(number, EntityName::Workers, events)
+}

@@ -19,8 +19,8 @@ pub(super) fn object(timeline: &Timeline, now: Timestamp) -> Json {
             ])
         }),
     ));
-    let run = timeline.row.run_id;
-    fields.push(("events", Json::List(timeline.run_stream().map(|(entry, _)| entry.json(run)).collect())));
+    let run = timeline.row.run_id.to_string();
+    fields.push(("events", Json::List(timeline.run_stream().map(|(entry, _)| entry.json(&run)).collect())));
     let activities = timeline.run_stream().filter_map(|(entry, event)| match event {
         RunEvent::ActivityScheduled { ordinal, call } => Some(activity(timeline, *ordinal, call, entry.at)),
         _ => None,
@@ -32,7 +32,7 @@ pub(super) fn object(timeline: &Timeline, now: Timestamp) -> Json {
 fn activity(timeline: &Timeline, ordinal: Ordinal, call: &ActivityCall, scheduled: Timestamp) -> Json {
     let resolved = timeline.resolved(ordinal);
     let attempts = timeline.attempts_of(ordinal).map(|(number, attempt)| {
-        let events = timeline.events_of(attempt).map(|(entry, _)| entry.json(timeline.row.run_id));
+        let events = timeline.events_of(attempt).map(|(entry, _)| entry.json(&timeline.row.run_id.to_string()));
         Json::Object(vec![
             ("attempt", number.into()),
             ("state", attempt.state().to_string().into()),

@@ -1,0 +1,150 @@
+use super::entities::Entities;
+use super::explain::picture;
+use super::find::{StoreArg, open};
+use super::json::Json;
+use super::output::{Out, Paint};
+use super::table::Table;
+use super::time::duration;
+use super::{Error, Exit};
+use antiphon_engine::{Partition, Wait, Why};
+use antiphon_history::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+const EXAMPLES: &str = "\
+Counts what is open, by the code that decides; every open run with activities is looked at: prefer a copy of a large store,
+or ask the engine itself.
+
+Examples:
+  antiphon queues data
+  antiphon queues data mail
+  antiphon queues data --json | jq 'select(.waiting > 100)'";
+
+/// `antiphon queues`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Queues {
+    #[command(flatten)]
+    store: StoreArg,
+    /// Only this task queue
+    #[arg(value_name = "QUEUE")]
+    queue: Option<String>,
+}
+
+/// What is open on one task queue.
+#[derive(Debug, Default)]
+pub(super) struct Depth {
+    /// Attempts that a worker may take, by why none has.
+    pub(super) waiting: BTreeMap<String, u64>,
+    /// Attempts between two tries.
+    pub(super) backing_off: u64,
+    /// Legs under way.
+    pub(super) in_flight: u64,
+    /// Held as dead letters.
+    pub(super) held: u64,
+    /// Since when the longest waiting one waits.
+    pub(super) oldest: Option<Timestamp>,
+}
+
+impl Depth {
+    pub(super) fn waits(&self) -> u64 {
+        self.waiting.values().sum()
+    }
+
+    /// What is open in a picture, by queue.
+    pub(super) fn of(picture: &Partition) -> BTreeMap<String, Depth> {
+        let mut queues: BTreeMap<String, Depth> = BTreeMap::new();
+        for (_, wait) in picture.waits() {
+            let Wait::Activity { queue, why, .. } = wait else { continue };
+            let depth = queues.entry(queue).or_default();
+            match why {
+                Why::Waiting { kind, since, .. } => {
+                    *depth.waiting.entry(kind).or_default() += 1;
+                    depth.oldest = depth.oldest.into_iter().chain([since]).min();
+                }
+                Why::BackingOff { .. } => depth.backing_off += 1,
+                Why::Running { .. } => depth.in_flight += 1,
+                Why::Held { .. } => depth.held += 1,
+                Why::Damaged { .. } => {}
+            }
+        }
+        queues
+    }
+
+    pub(super) fn oldest_ms(&self, now: Timestamp) -> Option<u64> {
+        self.oldest.map(|oldest| now.since_ms(oldest))
+    }
+
+    /// Its fields as JSON.
+    pub(super) fn fields(&self, now: Timestamp) -> Vec<(&'static str, Json)> {
+        let kinds = self
+            .waiting
+            .iter()
+            .map(|(kind, count)| Json::Object(vec![("kind", kind.as_str().into()), ("count", (*count).into())]));
+        vec![
+            ("waiting", self.waits().into()),
+            ("in_flight", self.in_flight.into()),
+            ("backing_off", self.backing_off.into()),
+            ("held", self.held.into()),
+            ("oldest_ms", self.oldest_ms(now).into()),
+            ("waiting_for", Json::List(kinds.collect())),
+        ]
+    }
+}
+
+impl Queues {
+    pub(super) fn run(&self, out: &mut Out<'_>) -> Result<Exit, Error> {
+        let mut reader = open(&self.store.store)?;
+        let picture = picture(reader.as_mut(), None, out)?;
+        let found = Entities::read(reader.as_mut())?;
+        let depths = Depth::of(&picture);
+        let subscribed = |queue: &str| {
+            let present = found.workers().into_iter().flat_map(|state| state.present.values());
+            present.filter(|record| record.offer.queues.contains(queue)).count()
+        };
+        let mut names: BTreeSet<&str> = depths.keys().map(String::as_str).collect();
+        names.extend(
+            found
+                .workers()
+                .into_iter()
+                .flat_map(|state| state.present.values())
+                .flat_map(|record| record.offer.queues.iter().map(String::as_str)),
+        );
+        if let Some(wanted) = &self.queue {
+            if !names.contains(wanted.as_str()) {
+                return Err(Error::no_such(&self.store.store, "task queue", wanted));
+            }
+            names.retain(|name| name == wanted);
+        }
+        let now = out.style.now;
+        let nothing = Depth::default();
+        let mut table =
+            Table::new(&["QUEUE", "WAITING", "OLDEST", "IN FLIGHT", "BACKING OFF", "HELD", "WORKERS", "WHY"]);
+        for name in &names {
+            let (depth, workers) = (depths.get(*name).unwrap_or(&nothing), subscribed(name));
+            if out.json {
+                let mut fields = vec![("queue", (*name).into())];
+                fields.extend(depth.fields(now));
+                fields.push(("workers", workers.into()));
+                out.json(&Json::Object(fields))?;
+                continue;
+            }
+            let why: Vec<_> = depth.waiting.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            table.row(vec![
+                (Paint::Strong, (*name).to_owned()),
+                (Paint::Plain, depth.waits().to_string()),
+                (Paint::Plain, depth.oldest_ms(now).map(duration).unwrap_or_default()),
+                (Paint::Name, depth.in_flight.to_string()),
+                (Paint::Plain, depth.backing_off.to_string()),
+                (if depth.held > 0 { Paint::Bad } else { Paint::Plain }, depth.held.to_string()),
+                (if workers == 0 { Paint::Warn } else { Paint::Plain }, workers.to_string()),
+                (Paint::Dim, why.join(", ")),
+            ]);
+        }
+        match (names.is_empty(), out.json) {
+            (true, _) => out.remark("no task queue has work, or workers")?,
+            (false, false) => out.line(table.render(&out.style))?,
+            (false, true) => {}
+        }
+        Ok(Exit::Done)
+    }
+}
