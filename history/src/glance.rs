@@ -279,7 +279,7 @@ mod tests {
             assert_eq!(seen.may_name_payloads(), named);
             names.extend(seen.marks.iter().map(|mark| (seen.stream == Stream::Run, mark.name())));
         }
-        assert_eq!(names.len(), 17 + 9, "all events of both kinds: {names:?}");
+        assert_eq!(names.len(), 17 + 10, "all events of both kinds: {names:?}");
     }
 
     #[test]

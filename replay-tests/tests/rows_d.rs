@@ -4,7 +4,7 @@
 
 use antiphon_conversation::Answer;
 use antiphon_engine::{Fence, Input, LegRef, WorkersError};
-use antiphon_replay_tests::world::{Begin, World, call, done, json, worker};
+use antiphon_replay_tests::world::{Begin, World, call, done, json, with, worker};
 
 /// Two activities, one after the other.
 const TWO: (&str, Begin) = ("two", |context, _| {
@@ -58,4 +58,31 @@ fn d_t10_an_answer_of_anybody_but_the_present_worker_is_counted_and_ignored() {
     let refused = world.complete_claim(LegRef { worker: "b".into(), ..claim.leg() }, "1");
     assert!(matches!(refused, Err(WorkersError::Fenced { fence: Fence::Foreign, .. })), "{refused:?}");
     assert_eq!((world.text(1), world.partition.stats().fenced), (before, 1));
+}
+
+/// One activity that may take five seconds.
+const TIMED: (&str, Begin) = ("timed", |context, _| {
+    Box::pin(async move {
+        let outcome = context.activity(with("work", "1", |options| options.start_to_close_ms = Some(5_000))).await;
+        done(&format!("{outcome:?}"))
+    })
+});
+
+#[test]
+fn d_t11_start_to_close_passes_though_the_process_was_restarted_in_between() {
+    let mut world = World::new(&[TIMED], vec![]);
+    world.puller("a", &["work"], 1);
+    world.start("r", "timed", "0");
+    // The lease is far longer than the deadline, and outlives the engine.
+    let claim = world.claim_one("a", 3_600_000);
+    world.pass(4_000);
+    world.restart(None);
+    world.pass(999);
+    assert!(!world.text(1).contains("Exited"), "{}", world.text(1));
+    world.pass(1);
+    assert!(world.text(1).contains("Exited leg=1 start-to-close passed"), "{}", world.text(1));
+    assert!(world.text(1).contains("ActivityResolved #1 timed out (start-to-close) after 1"), "{}", world.text(1));
+    let before = world.text(1);
+    assert!(world.complete_claim(claim.leg(), "1").is_err(), "it comes too late");
+    assert_eq!(world.text(1), before);
 }

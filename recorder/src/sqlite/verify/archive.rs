@@ -30,10 +30,10 @@ pub(super) fn check_tally(archive: &Db, report: &mut VerifyReport) -> Result<(),
         let key = found.get::<_, i64>(0).and_then(crate::sqlite::db::uint).map_err(&failed)?;
         let bytes = found.get_ref(1).map_err(&failed)?.as_blob().map_err(|error| failed(error.into()))?;
         // An unreadable row was reported where runs are checked; it cannot be counted either.
-        if let Ok(row) = crate::sqlite::row::decode(antiphon_history::RunKey(key), bytes) {
-            if !row.key.is_entity() {
-                counted.entry((row.workflow_type, row.status)).or_default().0 += 1;
-            }
+        if let Ok(row) = crate::sqlite::row::decode(antiphon_history::RunKey(key), bytes)
+            && !row.key.is_entity()
+        {
+            counted.entry((row.workflow_type, row.status)).or_default().0 += 1;
         }
     }
     let mut statement = archive.conn.prepare("SELECT workflow_type, status, runs FROM tally").map_err(&failed)?;
