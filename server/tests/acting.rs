@@ -76,13 +76,24 @@ fn what_an_operator_sets_is_seen_with_who_and_why_and_changes_no_run() {
     done(folder, &["routing", "set", "data", "mail", "--key-ttl", "never", "--who", "bob"]);
     let routing = &json(&done(folder, &["routing", "data", "--json"]))[0];
     assert_eq!((&routing["affinities_max"], &routing["affinity_ttl_ms"]), (&7.into(), &serde_json::Value::Null));
+    let route = r#"{"policy": "round_robin", "excluded": "press-1"}"#;
+    done(folder, &["routing", "default", "data", "mail", "--route", route]);
+    let routing = &json(&done(folder, &["routing", "data", "mail", "--json"]))[0];
+    assert_eq!(
+        (&routing["route"]["policy"], &routing["route"]["excluded"][0]),
+        (&"round_robin".into(), &"press-1".into())
+    );
+    assert!(done(folder, &["routing", "data", "mail"]).contains("  calls that say nothing go by "));
+    done(folder, &["routing", "default", "data", "mail", "--none", "--who", "eve"]);
+    assert!(!done(folder, &["routing", "data", "mail"]).contains("say nothing"));
     done(folder, &["routing", "reset", "data", "mail", "--cursors"]);
 
     let audit = done(folder, &["audit", "data"]);
     let words: Vec<Vec<&str>> = audit.lines().map(|line| line.split_whitespace().skip(2).collect()).collect();
     assert_eq!(words[1][..], ["ada", "routing.reset", "queue", "mail"]);
-    assert_eq!(words[2][..], ["bob", "routing.set", "queue", "mail"]);
-    assert_eq!(words[3][..], ["ada", "routing.set", "queue", "mail", "fewer", "customers"]);
+    assert_eq!(words[2][..2], ["eve", "routing.default"]);
+    assert_eq!(words[4][..], ["bob", "routing.set", "queue", "mail"]);
+    assert_eq!(words[5][..], ["ada", "routing.set", "queue", "mail", "fewer", "customers"]);
     assert_eq!(json(&done(folder, &["audit", "data", "--who", "bob", "--json"])).len(), 1);
     let none = antiphon(folder, &["audit", "data", "--until", "2026-01-01"]);
     assert_eq!((none.0, none.1.as_str(), none.2.as_str()), (0, "", "nothing of that is in the audit\n"));
@@ -210,6 +221,8 @@ fn words_and_numbers_that_cannot_be_are_refused_by_name_and_write_nothing() {
         (&["routines", "data", "--status", "idle"], "idle"),
         (&["routines", "data", "--label", "books"], "name=value"),
         (&["routing", "set", "data", "mail", "--key-ttl", "long"], "long"),
+        (&["routing", "default", "data", "mail", "--route", r#"{"policy": "luck"}"#], "luck"),
+        (&["routing", "default", "data", "mail", "--route", "{"], "EOF"),
     ] {
         let (code, _, err) = antiphon(folder, args);
         assert!(code == 2 && err.contains(word), "{args:?}: {err}");

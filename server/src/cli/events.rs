@@ -284,7 +284,7 @@ fn options(options: &ActivityOptions) -> Json {
 }
 
 /// A route request as people write it.
-fn written(request: &RouteRequest) -> Json {
+pub(super) fn written(request: &RouteRequest) -> Json {
     serde_json::value::to_raw_value(&RouteForm::from(request.clone())).map_or(Json::Null, Json::Raw)
 }
 

@@ -9,7 +9,7 @@ use super::time::{Length, duration};
 use super::{Error, Exit};
 use antiphon_engine::router::RoutingRequest;
 use antiphon_engine::{Operation, Programs};
-use antiphon_history::{CatalogueRow, Name, RoutingReset, RoutingState, Timestamp};
+use antiphon_history::{CatalogueRow, Name, RouteForm, RouteRequest, RoutingReset, RoutingState, Timestamp};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -20,7 +20,8 @@ Examples:
   antiphon routing data
   antiphon routing data mail
   antiphon routing reset data mail --key customer-7 --why 'moved to another region'
-  antiphon routing set data mail --keys 1000 --key-ttl 1d";
+  antiphon routing set data mail --keys 1000 --key-ttl 1d
+  antiphon routing default data mail --route '{\"policy\": \"round_robin\", \"excluded\": \"w1\"}'";
 
 /// `antiphon routing`.
 #[derive(Debug, clap::Args)]
@@ -42,6 +43,8 @@ enum Act {
     Reset(Reset),
     /// Set how many keys of a task queue are remembered, and for how long
     Set(Set),
+    /// Set how calls of a task queue go that say nothing themselves
+    Default(SetDefault),
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,6 +84,28 @@ struct Set {
     by: By,
 }
 
+#[derive(Debug, clap::Args)]
+struct SetDefault {
+    #[command(flatten)]
+    store: StoreArg,
+    /// The task queue
+    #[arg(value_name = "QUEUE")]
+    queue: String,
+    /// The route, as JSON: {"policy": "sticky", "preferred": ["w2", "w3"], "excluded": "w1"}
+    #[arg(long, value_name = "JSON", value_parser = route, required_unless_present = "none")]
+    route: Option<Box<RouteRequest>>,
+    /// None from now on: the least loaded worker
+    #[arg(long, conflicts_with = "route")]
+    none: bool,
+    #[command(flatten)]
+    by: By,
+}
+
+fn route(text: &str) -> Result<Box<RouteRequest>, String> {
+    let form: RouteForm = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    form.request().map(Box::new).map_err(|error| error.to_string())
+}
+
 /// How long a key is remembered; none: for ever.
 #[derive(Debug, Clone, Copy)]
 struct KeyTtl(Option<Length>);
@@ -97,6 +122,7 @@ impl Routing {
         match (&self.act, &self.store) {
             (Some(Act::Reset(reset)), _) => reset.run(programs, out),
             (Some(Act::Set(set)), _) => set.run(programs, out),
+            (Some(Act::Default(default)), _) => default.run(programs, out),
             (None, Some(store)) => self.show(store, out),
             // The parser lets nobody come here without a store.
             (None, None) => Ok(Exit::Usage),
@@ -159,6 +185,9 @@ fn one(queue: &str, state: &RoutingState, row: &CatalogueRow, out: &mut Out<'_>)
     }
     let title = out.style.paint(Paint::Strong, &super::output::clean(queue));
     out.line(format!("{title}  at most {} keys, kept for {}", state.affinities_max, kept_for(state)))?;
+    if let Some(route) = &state.route {
+        out.line(format!("  calls that say nothing go by {}", super::output::clean(&route.to_string())))?;
+    }
     if !state.cursors.is_empty() {
         let mut table = Table::new(&["CURSOR", "STANDS ON", "MOVE"]);
         for (class, cursor) in &state.cursors {
@@ -196,6 +225,7 @@ fn settings(queue: &str, state: &RoutingState, row: &CatalogueRow) -> Vec<(&'sta
         ("queue", queue.into()),
         ("affinities_max", state.affinities_max.into()),
         ("affinity_ttl_ms", state.affinity_ttl_ms.into()),
+        ("route", state.route.as_deref().map_or(Json::Null, super::events::written)),
         ("updated_at", row.updated_at.into()),
     ]
 }
@@ -258,5 +288,14 @@ impl Set {
         };
         let operated = operate(store, programs, Operation::Routing(request))?;
         done("routing.set", &self.queue, operated.written, out)
+    }
+}
+
+impl SetDefault {
+    fn run(&self, programs: &Programs, out: &mut Out<'_>) -> Result<Exit, Error> {
+        let (queue, route) = (self.queue.as_str().into(), self.route.as_deref().cloned());
+        let request = RoutingRequest::Default { queue, route, by: self.by.given() };
+        let operated = operate(&self.store.store, programs, Operation::Routing(request))?;
+        done("routing.default", &self.queue, operated.written, out)
     }
 }
