@@ -1,10 +1,13 @@
 use crate::RoutinesReply;
+use crate::queues::QueuesReply;
 use crate::repair::{RepairError, RepairReply};
 use crate::router::RoutingReply;
 use crate::workers::WorkersReply;
 use crate::workers_error::WorkersError;
 use antiphon_conversation::Request;
-use antiphon_history::{BlockedReason, ConversationKey, Failure, IdError, Name, Payload, RouteError, RunId};
+use antiphon_history::{
+    BlockedReason, ConversationKey, Failure, IdError, Name, Payload, QueueSettingsError, RouteError, RunId,
+};
 
 /// What the engine can do to the world. Valid once the segment of its batch is durable, in order.
 #[derive(Debug)]
@@ -68,6 +71,8 @@ pub enum Reply {
     Repair(Box<RepairReply>),
     /// What was asked about routines.
     Routines(Box<RoutinesReply>),
+    /// What an operator asked of [`crate::Input::Queues`].
+    Queues(Box<QueuesReply>),
     /// What an operator asked of [`crate::Input::Routing`].
     Routing(Box<RoutingReply>),
     /// The answer to a request about workers.
@@ -185,6 +190,21 @@ pub enum RequestError {
     Overloaded {
         /// How many are in memory.
         runs: usize,
+    },
+    /// A0039. Settings of a task queue that cannot be.
+    #[error(transparent)]
+    QueueSettings(#[from] QueueSettingsError),
+    /// A0065. The queue takes in no more activities that are scheduled on their own. It does again when some have gone.
+    #[error(
+        "task queue {queue:?} has {waiting} waiting, and takes in more only below its limit of {max}: try again later [A0065]"
+    )]
+    QueueFull {
+        /// The queue.
+        queue: String,
+        /// How many wait.
+        waiting: usize,
+        /// The limit.
+        max: u32,
     },
     /// A request about workers changed nothing. See the error's own code.
     #[error(transparent)]

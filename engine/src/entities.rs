@@ -101,8 +101,10 @@ impl crate::Partition {
             self.core.routines.add(state);
         }
         self.core.now = self.core.now.max(row.updated_at);
-        if row.entity.as_deref().is_some_and(|entity| entity.name == EntityName::Workers) {
-            self.core.restore_workers(|record| !record.offer.kind.ends_with_engine());
+        match row.entity.as_deref().map(|entity| &entity.name) {
+            Some(EntityName::Workers) => self.core.restore_workers(|record| !record.offer.kind.ends_with_engine()),
+            Some(EntityName::Queue(queue)) => self.core.follow_queue(queue),
+            _ => {}
         }
     }
 

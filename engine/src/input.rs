@@ -1,6 +1,7 @@
 use crate::RoutinesRequest;
 use crate::dispatch::WorkerSpec;
 use crate::effect::ReplyTo;
+use crate::queues::QueuesRequest;
 use crate::repair::RepairRequest;
 use crate::router::RoutingRequest;
 use crate::workers::WorkersRequest;
@@ -46,6 +47,8 @@ pub enum Input {
     },
     /// An operator looks after what is stuck. Answered when what was done is durable.
     Repair(Box<RepairRequest>, ReplyTo),
+    /// An operator asks about task queues. Answered when what was done is durable.
+    Queues(Box<QueuesRequest>, ReplyTo),
     /// An operator asks for something about the routing of a queue. Answered when it is durable.
     Routing(Box<RoutingRequest>, ReplyTo),
     /// Somebody no longer waits for an answer.

@@ -29,6 +29,7 @@ mod input;
 mod ordinals;
 mod partition;
 mod program;
+mod queues;
 mod recorded;
 mod repair;
 mod replay;
@@ -45,12 +46,13 @@ pub use batch::Batch;
 pub use check::Broken;
 pub use config::{Config, SEMANTICS};
 pub use context::Context;
-pub use dispatch::{WorkerSpec, WorkerView};
+pub use dispatch::{WaitReason, WorkerSpec, WorkerView};
 pub use effect::{Effect, Reply, ReplyTo, RequestError, RunOutcome};
 pub use explain::{Explanation, WAITS_MAX, Wait, Why};
 pub use input::{IdReuse, Input, StartRequest, Target};
 pub use partition::{LoadError, Operation, OperationError, Origin, Partition, Stats};
 pub use program::{Ending, Program, ProgramError, Programs, RunFuture};
+pub use queues::{QueueStats, QueueView, QueuesReply, QueuesRequest};
 pub use repair::{
     By, FINDINGS_MAX, Finding, LETTERS_MAX, Letters, RepairError, RepairReply, RepairRequest, Report, Rule, RuleStats,
     Thresholds, Which,

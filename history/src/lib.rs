@@ -56,8 +56,9 @@ pub use conversation_event::{
 pub use entity::{
     Affinity, AuditEvent, AuditState, Cursor, DEAD_LETTERS_MAX, DeadCause, DeadLetter, DeadLetterEntry,
     DeadLettersEvent, DeadLettersState, Entity, EntityEvent, EntityName, EntityState, GONE_WORKERS_MAX, GoneWorker,
-    IllegalEntityEvent, InstanceId, RoutingEvent, RoutingReset, RoutingState, Settled, Settlement, WORKERS_MAX,
-    WorkerKind, WorkerOffer, WorkerRecord, WorkersEvent, WorkersState,
+    IllegalEntityEvent, InstanceId, QUEUE_WEIGHTS_MAX, QueueEvent, QueuePause, QueueRate, QueueSettings,
+    QueueSettingsError, QueueState, RATE_PERIOD_MAX_MS, RoutingEvent, RoutingReset, RoutingState, Settled, Settlement,
+    WORKERS_MAX, WorkerKind, WorkerOffer, WorkerRecord, WorkersEvent, WorkersState,
 };
 pub use file::{HistoryFile, HistoryFileError};
 pub use glance::Glance;

@@ -6,8 +6,9 @@
 use antiphon::WallCalendar;
 use antiphon_conversation::{Answer, Request};
 use antiphon_engine::{
-    Batch, Config, Context, Effect, Ending, IdReuse, Input, Origin, Partition, Program, Programs, RepairReply,
-    RepairRequest, Reply, ReplyTo, RequestError, RunFuture, StartRequest, Target, WorkerSpec,
+    Batch, Config, Context, Effect, Ending, IdReuse, Input, Origin, Partition, Program, Programs, QueuesReply,
+    QueuesRequest, RepairReply, RepairRequest, Reply, ReplyTo, RequestError, RunFuture, StartRequest, Target,
+    WorkerSpec,
 };
 use antiphon_history::{
     ActivityCall, ActivityOptions, Bytes, CatalogueRow, Digest, EntityName, Events, Failure, HistoryFile, Payload,
@@ -265,6 +266,15 @@ impl World {
         self.replies.remove(&to.0).expect("it is answered at once")
     }
 
+    /// What an operator asks about queues, and is told.
+    pub fn queues(&mut self, request: QueuesRequest) -> Result<QueuesReply, RequestError> {
+        match self.ask(|to| Input::Queues(Box::new(request), to)) {
+            Reply::Queues(reply) => Ok(*reply),
+            Reply::Refused(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// What an operator asks for, and is told.
     pub fn repair(&mut self, mut request: RepairRequest) -> Result<RepairReply, RequestError> {
         if let Some(letter) = request.letter().and_then(|number| self.partition.letter(number)) {
@@ -346,6 +356,7 @@ impl World {
         let last = runs.keys().last().map_or(0, |run| run.0);
         self.partition = partition(&self.programs, self.config, self.segments, last);
         self.standing().iter().for_each(|row| self.partition.load_entity(row));
+        self.partition.set_loading(true);
         for spec in self.workers.clone() {
             self.step(Input::WorkerJoined(spec));
         }
@@ -354,6 +365,8 @@ impl World {
         for history in runs.values() {
             self.load(history);
         }
+        self.partition.set_loading(false);
+        self.flush();
     }
 
     /// From the next restart on no worker joins by itself.

@@ -53,7 +53,9 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Error::Refused(
-                RequestError::Overloaded { .. } | RequestError::Workers(WorkersError::TooManyWait { .. }),
+                RequestError::Overloaded { .. }
+                | RequestError::QueueFull { .. }
+                | RequestError::Workers(WorkersError::TooManyWait { .. }),
             ) => true,
             Error::Refused(_) | Error::Stopped | Error::Broken { .. } | Error::Blocked { .. } => false,
             Error::DiskFull | Error::Unavailable | Error::Overloaded { .. } => true,

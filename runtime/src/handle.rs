@@ -3,8 +3,8 @@ use crate::shell::Ending;
 use crate::{Clock, Config, Error, StoreSource};
 use antiphon_engine::router::{RoutingReply, RoutingRequest};
 use antiphon_engine::{
-    RepairReply, RepairRequest, Reply, RequestError, RoutinesReply, RoutinesRequest, RunOutcome, StartRequest, Stats,
-    Target, WorkerView, WorkersReply, WorkersRequest,
+    QueuesReply, QueuesRequest, RepairReply, RepairRequest, Reply, RequestError, RoutinesReply, RoutinesRequest,
+    RunOutcome, StartRequest, Stats, Target, WorkerView, WorkersReply, WorkersRequest,
 };
 use antiphon_history::{Payload, RunId};
 use antiphon_recorder::Reader;
@@ -125,6 +125,16 @@ impl Handle {
     pub async fn workers(&self, request: WorkersRequest) -> Result<WorkersReply, Error> {
         match self.ask(|reply| Message::Workers(Box::new(request), reply)).await? {
             Reply::Workers(reply) => Ok(reply),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Asks something about task queues. What was done is durable on return.
+    ///
+    /// Errors: [`Error::Refused`] if it cannot be; nothing was written then.
+    pub async fn queues(&self, request: QueuesRequest) -> Result<QueuesReply, Error> {
+        match self.ask(|reply| Message::Queues(Box::new(request), reply)).await? {
+            Reply::Queues(reply) => Ok(*reply),
             other => Err(unexpected(other)),
         }
     }

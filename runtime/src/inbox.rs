@@ -1,7 +1,9 @@
 use crate::sync::{AtomicBool, Mutex, MutexGuard, WakeUp, look_out};
 use antiphon_conversation::{Answer, Token};
 use antiphon_engine::router::RoutingRequest;
-use antiphon_engine::{RepairRequest, Reply, RoutinesRequest, StartRequest, Stats, Target, WorkerView, WorkersRequest};
+use antiphon_engine::{
+    QueuesRequest, RepairRequest, Reply, RoutinesRequest, StartRequest, Stats, Target, WorkerView, WorkersRequest,
+};
 use antiphon_history::{ConversationKey, Payload};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -42,6 +44,7 @@ pub(crate) enum Message {
     },
     Repair(Box<RepairRequest>, oneshot::Sender<Reply>),
     Routines(Box<RoutinesRequest>, oneshot::Sender<Reply>),
+    Queues(Box<QueuesRequest>, oneshot::Sender<Reply>),
     Routing(Box<RoutingRequest>, oneshot::Sender<Reply>),
     WorkerJoined(std::sync::Arc<dyn crate::Worker>),
     WorkerLeft {

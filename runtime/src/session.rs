@@ -103,6 +103,7 @@ impl<'a> Session<'a> {
         for row in reader.entities()? {
             partition.load_entity(&row);
         }
+        partition.set_loading(true);
         // Workers first: what is taken up from the record can then leave in the same batch.
         for worker in shell.workers.values() {
             partition.step(Input::WorkerJoined(worker.spec()), now());
@@ -120,6 +121,9 @@ impl<'a> Session<'a> {
             if let Some(history) = reader.history(run)? {
                 partition.load(&history, now())?;
             }
+        }
+        if loading.is_empty() {
+            partition.set_loading(false);
         }
 
         let progress = Arc::new(Progress::default());
@@ -344,6 +348,7 @@ impl<'a> Session<'a> {
                 }
                 Input::Repair(request, self.caller(reply))
             }
+            Message::Queues(request, reply) => Input::Queues(request, self.caller(reply)),
             Message::Routing(request, reply) => Input::Routing(request, self.caller(reply)),
             Message::Answered { conversation, leg, token, answer } => {
                 Input::Answered { conversation, leg, token, answer }
@@ -475,6 +480,9 @@ impl<'a> Session<'a> {
             && let Some(run) = self.loading.pop_front()
         {
             self.load(run)?;
+        }
+        if self.loading.is_empty() {
+            self.partition.set_loading(false);
         }
         self.flush(false)
     }

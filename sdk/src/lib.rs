@@ -53,6 +53,7 @@ mod outcome;
 mod pool;
 mod program;
 mod pull;
+mod queues;
 mod repair;
 mod route;
 mod routine;
@@ -93,6 +94,7 @@ pub use error::{CallError, CallRefused, EngineError, Error, Never, OptionError, 
 pub use handle::{Antiphon, RequestError, RunError, RunHandle};
 pub use pool::Pool;
 pub use pull::{PullWorker, PullWorkerHandle};
+pub use queues::Queues;
 pub use repair::Repair;
 pub use route::Route;
 pub use routine::{Routine, RoutineCall, timestamp};

@@ -2,22 +2,47 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `workers.rs` | the connected workers and what each has under way |
-//! | `line.rs` | who waits, and who is next |
+//! | `workers.rs` | the connected workers |
+//! | `class.rs` | workers that offer the same |
+//! | `line.rs`, `order.rs`, `groups.rs` | who waits, and who is next |
+//! | `queue.rs` | one task queue, with its rules and its lanes |
+//! | `fair.rs` | the fair order between the fairness keys of a queue |
+//! | `keys.rs` | limit keys: how many calls of one are under way |
+//! | `limits.rs` | what holds a whole queue back |
 //! | `choice.rs` | which worker gets an attempt, and why the others do not |
 //! | `routed.rs` | the same by a route request |
+//! | `why.rs` | why an attempt waits |
+//! | `slots.rs` | numbers instead of names |
 
 mod choice;
+mod class;
+mod fair;
+mod groups;
+mod keys;
+mod limits;
 mod line;
+mod order;
+mod queue;
 mod routed;
+mod slots;
+mod why;
 mod workers;
 
+#[cfg(test)]
+mod tests;
+
 use crate::WorkerProblem;
-use antiphon_history::{ActivityCall, ConversationKey, Health, Liveness, Name, Ordinal, RunKey};
-use line::{Lane, Line};
-use workers::Workers;
+use antiphon_history::{ActivityCall, ConversationKey, Health, Liveness, Name, Ordinal, RunKey, Timestamp};
+use line::{Group, Line};
+use queue::Queue;
+use slots::Slot;
+use std::collections::BTreeMap;
+use workers::{Worker, Workers};
 
 pub(crate) use choice::Choice;
+pub(crate) use limits::{Rate, Rules};
+pub(crate) use why::Reasons;
+pub use why::WaitReason;
 pub use workers::{WorkerSpec, WorkerView};
 
 /// The connected workers and the attempts that wait for one. Derived from open conversations; dropped with the process.
@@ -25,43 +50,81 @@ pub use workers::{WorkerSpec, WorkerView};
 pub(crate) struct Dispatch {
     workers: Workers,
     line: Line,
+    /// Legs that have a place at a worker.
+    legs: BTreeMap<(ConversationKey, u32), Leg>,
+    /// Workers with a free place for which some stand aside in a group, and how many of those are to be looked at again.
+    stirred: BTreeMap<(Slot<Group>, Name), usize>,
+}
+
+#[derive(Debug)]
+struct Leg {
+    worker: Name,
+    queue: Slot<Queue>,
+    key: Option<Name>,
 }
 
 impl Dispatch {
+    /// A worker is connected from now on. Legs that are known to be with one of its name take up its places.
     pub(crate) fn join(&mut self, spec: WorkerSpec, pulls: bool) {
-        self.workers.join(spec, pulls);
+        let name = Name::from(spec.name.as_str());
+        let digest = workers::digest_of(&spec);
+        let class = self.line.join(&spec);
+        let in_flight = self.legs.values().filter(|leg| leg.worker == name).count();
+        let worker = Worker {
+            name: name.clone(),
+            spec,
+            digest,
+            class,
+            in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
+            carried: u32::try_from(in_flight).unwrap_or(u32::MAX),
+            liveness: Liveness::Live,
+            health: Health::Healthy,
+            pulls,
+            open: false,
+        };
+        self.workers.insert(name.clone(), worker);
+        self.changed(&name);
+    }
+
+    /// Removes a worker; returns the legs that it had, for each of which [`Dispatch::release`] is to be called when it no
+    /// longer counts.
+    pub(crate) fn leave(&mut self, name: &str) -> Vec<(ConversationKey, u32)> {
+        if let Some(worker) = self.workers.remove(name) {
+            if worker.open {
+                self.line.shut(worker.class);
+            }
+            self.line.classes.leave(worker.class);
+            // Others may be chosen now that could not be while it was there.
+            self.line.bring_all_back();
+        }
+        self.stirred.retain(|(_, worker), _| &**worker != name);
+        self.legs_of(name)
     }
 
     /// From now on the worker gets nothing new; it keeps what it has.
     pub(crate) fn drain(&mut self, worker: &str) {
-        if let Some(worker) = self.workers.get_mut(worker) {
-            worker.liveness = Liveness::Draining;
-        }
+        self.change(worker, |worker| worker.liveness = Liveness::Draining);
     }
 
     /// Says whether the worker is there. One that drains goes on draining.
     pub(crate) fn set_liveness(&mut self, worker: &str, liveness: Liveness) {
-        if let Some(worker) = self.workers.get_mut(worker).filter(|worker| worker.liveness != Liveness::Draining) {
-            worker.liveness = liveness;
-        }
+        self.change(worker, |worker| {
+            if worker.liveness != Liveness::Draining {
+                worker.liveness = liveness;
+            }
+        });
     }
 
     /// Says how well the worker is.
     pub(crate) fn set_health(&mut self, worker: &str, health: Health) {
-        if let Some(worker) = self.workers.get_mut(worker) {
-            worker.health = health;
-        }
-    }
-
-    /// Whether a worker of this name is connected.
-    pub(crate) fn has_worker(&self, worker: &str) -> bool {
-        self.workers.get(worker).is_some()
+        self.change(worker, |worker| worker.health = health);
     }
 
     /// Every leg that was sent to a worker unasked, with the worker.
     pub(crate) fn pushed_legs(&self) -> impl Iterator<Item = (Name, ConversationKey, u32)> {
-        let pushed = self.workers.iter().filter(|worker| !worker.pulls);
-        pushed.flat_map(|worker| worker.in_flight.iter().map(|(key, leg)| (worker.name.clone(), *key, *leg)))
+        let pushed = |worker: &Name| self.workers.get(worker).is_some_and(|worker| !worker.pulls);
+        let legs = self.legs.iter().filter(move |(_, leg)| pushed(&leg.worker));
+        legs.map(|((conversation, number), leg)| (leg.worker.clone(), *conversation, *number))
     }
 
     /// The name of a worker that may ask for work from these of its queues; what is wrong if it may not.
@@ -77,111 +140,241 @@ impl Dispatch {
         }
     }
 
-    /// The first attempt in line that this worker could take from these of its queues (empty: all), if it has a free place.
-    ///
-    /// Stamps at or below `after` are passed over, as in [`Dispatch::next`].
-    pub(crate) fn next_for(&self, worker: &str, queues: &[String], after: u64) -> Option<(u64, RunKey, Ordinal)> {
-        let worker = self.workers.get(worker).filter(|worker| worker.free() > 0 && worker.takes_calls())?;
-        let asked = |lane: &Lane| queues.is_empty() || queues.iter().any(|queue| **queue == *lane.queue);
-        self.line.next(after, |lane| asked(lane) && choice::left_out(worker, lane).is_none())
-    }
-
     /// The names of the workers that ask for their work.
     pub(crate) fn pullers(&self) -> impl Iterator<Item = &Name> {
-        self.workers.iter().filter(|worker| worker.pulls).map(|worker| &worker.name)
+        self.workers.values().filter(|worker| worker.pulls).map(|worker| &worker.name)
     }
 
     /// The legs that a worker has.
     pub(crate) fn legs_of(&self, worker: &str) -> Vec<(ConversationKey, u32)> {
-        self.workers.get(worker).map(|worker| worker.in_flight.iter().copied().collect()).unwrap_or_default()
-    }
-
-    /// Removes a worker; returns the legs that it had.
-    pub(crate) fn leave(&mut self, name: &str) -> Vec<(ConversationKey, u32)> {
-        self.workers.leave(name)
+        self.legs.iter().filter(|(_, leg)| &*leg.worker == worker).map(|(key, _)| *key).collect()
     }
 
     pub(crate) fn views(&self) -> Vec<WorkerView> {
-        self.workers.views()
+        self.workers.values().map(Worker::view).collect()
     }
 
-    /// Puts an attempt in line.
-    pub(crate) fn add(&mut self, run: RunKey, ordinal: Ordinal, call: &ActivityCall) {
-        self.line.add(run, ordinal, call);
+    /// Puts an attempt in line that may be taken since then.
+    pub(crate) fn add(&mut self, run: RunKey, ordinal: Ordinal, call: &ActivityCall, since: Timestamp) {
+        self.line.add((run, ordinal), call, since);
+    }
+
+    /// The activity is over, or nobody may take it any more: takes it out of line, if it is in one, and frees its part of
+    /// a limit key.
+    pub(crate) fn over(&mut self, run: RunKey, ordinal: Ordinal, call: &ActivityCall) {
+        self.line.over((run, ordinal), call);
     }
 
     /// Takes an attempt out of line, if it is in one.
     pub(crate) fn remove(&mut self, run: RunKey, ordinal: Ordinal) {
-        self.line.remove(run, ordinal);
+        self.line.remove((run, ordinal));
+    }
+
+    /// An activity that was under way before a restart: it has its part of its limit key, though it may have to wait.
+    pub(crate) fn hold_key(&mut self, run: RunKey, ordinal: Ordinal, call: &ActivityCall) {
+        if !call.options.limit_key.is_empty() {
+            self.line.hold((run, ordinal), call);
+        }
     }
 
     /// Whether an attempt is in line.
     pub(crate) fn has(&self, run: RunKey, ordinal: Ordinal) -> bool {
-        self.line.lane(run, ordinal).is_some()
+        self.line.places.contains_key(&(run, ordinal))
     }
 
     /// How many attempts wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.line.len()
+        self.line.waiting()
     }
 
     /// How many legs are under way.
     pub(crate) fn in_flight(&self) -> usize {
-        self.workers.in_flight()
+        self.legs.len()
     }
 
-    /// The oldest attempt in line that some worker with a free place could take, oldest over all lanes first.
-    ///
-    /// Stamps at or below `after` are passed over: the caller has looked at them in this round already.
-    pub(crate) fn next(&self, after: u64) -> Option<(u64, RunKey, Ordinal)> {
-        self.line.next(after, |lane| {
-            self.workers
-                .iter()
-                .any(|worker| worker.is_pushed_to() && worker.free() > 0 && choice::left_out(worker, lane).is_none())
-        })
+    /// Whom to serve next: the first in line that some worker with a free place could take. One that cannot be placed must
+    /// be [set aside](Dispatch::set_aside), or it comes again.
+    pub(crate) fn next(&mut self, now: Timestamp) -> Option<(RunKey, Ordinal)> {
+        loop {
+            if let Some(item) = self.line.next(now) {
+                return Some(item);
+            }
+            // None of those who were looked at again was placed: the next ones, as long as the worker has a place.
+            let mut stirred = self.stirred.first_entry()?;
+            let (group, worker) = stirred.key().clone();
+            let has_place = self.workers.get(&worker).is_some_and(|worker| worker.open);
+            let looked_at = if has_place { self.line.bring_some_back(group, &worker) } else { 0 };
+            let left = stirred.get().saturating_sub(looked_at);
+            *stirred.get_mut() = left;
+            if looked_at == 0 || left == 0 {
+                stirred.remove();
+            }
+        }
     }
 
-    /// Why no connected worker could ever take this call; `None` if one could, when it has a free place.
-    pub(crate) fn nobody(&self, call: &ActivityCall) -> Option<String> {
-        choice::nobody(&self.workers, call)
+    /// Whom this worker should serve next from these of its queues (empty: all), if it has a free place.
+    pub(crate) fn next_for(&mut self, worker: &str, queues: &[String], now: Timestamp) -> Option<(RunKey, Ordinal)> {
+        let worker = self.workers.get(worker).filter(|worker| worker.free() > 0 && worker.takes_calls())?;
+        self.line.next_for(worker.class, queues, now)
+    }
+
+    /// A worker asks for work: it may have what stands aside for others.
+    pub(crate) fn look_again(&mut self, worker: &str) {
+        if let Some(worker) = self.workers.get(worker) {
+            self.line.bring_back_for(worker.class);
+        }
+    }
+
+    /// Looks again at one that stands aside.
+    pub(crate) fn bring_back(&mut self, run: RunKey, ordinal: Ordinal) {
+        self.line.bring_item_back((run, ordinal));
+    }
+
+    /// Whether something came into the order of the line since this was asked last.
+    pub(crate) fn take_news(&mut self, now: Timestamp) -> bool {
+        self.line.open_rates(now);
+        std::mem::take(&mut self.line.news)
+    }
+
+    /// No worker with a free place may take it: it does not hold up others until something changes at the workers; if it
+    /// waits for one of them, at that one.
+    pub(crate) fn set_aside(&mut self, run: RunKey, ordinal: Ordinal, waits_for: Option<&Name>) {
+        self.line.set_aside((run, ordinal), waits_for);
+    }
+
+    /// Looks again at all that stand aside: something changed that may matter to any of them.
+    pub(crate) fn stir_all(&mut self) {
+        self.line.bring_all_back();
+    }
+
+    /// When something in line must be looked at again without a word from anybody.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.line.next_due()
     }
 
     /// Whether a worker that is not in `excluded` could take this call.
     pub(crate) fn somebody_else(&self, call: &ActivityCall, excluded: &[Name]) -> bool {
-        let lane = Lane::of(call);
-        self.workers.iter().any(|worker| choice::left_out(worker, &lane).is_none() && !excluded.contains(&worker.name))
+        let takes = |worker: &Worker| worker.liveness != Liveness::Draining && choice::left_out(worker, call).is_none();
+        self.workers.values().any(|worker| takes(worker) && !excluded.contains(&worker.name))
     }
 
-    /// Chooses a worker for the attempt.
-    pub(crate) fn choose(&self, run: RunKey, ordinal: Ordinal, excluded: &[Name]) -> Option<Choice> {
-        choice::choose(&self.workers, self.line.lane(run, ordinal)?, excluded)
+    /// Chooses a worker for a call.
+    pub(crate) fn choose(&self, call: &ActivityCall, excluded: &[Name]) -> Option<Choice> {
+        choice::choose(&self.workers, call, excluded)
     }
 
-    /// Takes the attempt out of line and one place of the worker.
-    pub(crate) fn place(&mut self, worker: &str, conversation: ConversationKey, leg: u32) {
-        self.line.remove(conversation.run, conversation.ordinal);
-        self.workers.place(worker, conversation, leg);
-    }
-
-    /// Notes a leg that the worker has from before, if it is there and has a place for it.
-    pub(crate) fn take_back(&mut self, worker: &str, conversation: ConversationKey, leg: u32) {
-        if self.workers.iter().any(|known| known.name == *worker && known.free() > 0) {
-            self.workers.place(worker, conversation, leg);
+    /// Takes the attempt out of line and one place of the worker. A worker that is not connected has no places; the leg is
+    /// known to be with it all the same.
+    pub(crate) fn place(
+        &mut self,
+        worker: &Name,
+        conversation: ConversationKey,
+        leg: u32,
+        call: &ActivityCall,
+        now: Timestamp,
+    ) {
+        let queue = self.line.place((conversation.run, conversation.ordinal), call, now);
+        let key = (!call.options.limit_key.is_empty()).then(|| Name::from(call.options.limit_key.as_str()));
+        self.legs.insert((conversation, leg), Leg { worker: worker.clone(), queue, key });
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.in_flight += 1;
+            mark(worker, &mut self.line);
         }
     }
 
-    /// Gives the place of a leg back, whoever had it.
-    pub(crate) fn release(&mut self, conversation: ConversationKey, leg: u32) -> bool {
-        self.workers.release(conversation, leg)
+    /// Notes a leg that a worker has from before, whether or not it is connected and has a place for it.
+    pub(crate) fn take_back(
+        &mut self,
+        worker: &Name,
+        conversation: ConversationKey,
+        leg: u32,
+        call: &ActivityCall,
+        now: Timestamp,
+    ) {
+        self.place(worker, conversation, leg, call, now);
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.carried = worker.carried.max(worker.in_flight);
+        }
+    }
+
+    /// Gives the place of a leg back, whoever had it. False if it has none.
+    pub(crate) fn release(&mut self, conversation: ConversationKey, leg: u32, now: Timestamp) -> bool {
+        let Some(Leg { worker, queue, key }) = self.legs.remove(&(conversation, leg)) else { return false };
+        self.line.release((conversation.run, conversation.ordinal), queue, key.as_ref(), now);
+        if let Some(known) = self.workers.get_mut(&worker) {
+            known.in_flight -= 1;
+            self.changed(&worker);
+        }
+        true
+    }
+
+    /// Whether a worker of this name is connected.
+    pub(crate) fn has_worker(&self, worker: &str) -> bool {
+        self.workers.contains_key(worker)
     }
 
     /// Whether the worker has the leg.
     pub(crate) fn holds(&self, worker: &str, conversation: ConversationKey, leg: u32) -> bool {
-        self.workers.holds(worker, conversation, leg)
+        self.legs.get(&(conversation, leg)).is_some_and(|leg| &*leg.worker == worker)
     }
 
     /// Whether every worker keeps to its capacity.
     pub(crate) fn within_capacity(&self) -> bool {
-        self.workers.within_capacity()
+        self.workers.values().all(|worker| worker.in_flight <= worker.spec.capacity.max(worker.carried))
+    }
+
+    /// How many wait in a queue that takes in no standalone call now, and its limit.
+    pub(crate) fn brim(&self, queue: &str) -> Option<(usize, u32)> {
+        let queue = &self.line.queues[self.line.find(queue)?];
+        let max = queue.rules()?.waiting_max?;
+        (queue.waiting >= max as usize).then_some((queue.waiting, max))
+    }
+
+    /// Gives a queue other rules.
+    pub(crate) fn set_rules(&mut self, queue: &Name, rules: Rules, now: Timestamp) {
+        self.line.set_rules(queue, rules, now);
+    }
+
+    /// Whether the engine has just started: then queues with rules give out nothing, because what is under way is not yet
+    /// known. False if that is so already.
+    pub(crate) fn set_starting(&mut self, starting: bool, now: Timestamp) -> bool {
+        let changed = self.line.starting != starting;
+        self.line.set_starting(starting, now);
+        changed
+    }
+
+    fn change(&mut self, worker: &str, change: impl FnOnce(&mut Worker)) {
+        if let Some(known) = self.workers.get_mut(worker) {
+            change(known);
+            self.changed(worker);
+        }
+    }
+
+    /// A worker is not what it was.
+    fn changed(&mut self, name: &str) {
+        if let Some(worker) = self.workers.get_mut(name) {
+            mark(worker, &mut self.line);
+            if self.line.aside > 0 && worker.open {
+                for (group, count) in self.line.aside_of(worker.class) {
+                    let left = count - self.line.bring_some_back(group, &worker.name);
+                    if left > 0 {
+                        self.stirred.insert((group, worker.name.clone()), left);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Brings the class of a worker in line with its free places.
+fn mark(worker: &mut Worker, line: &mut Line) {
+    let open = worker.is_pushed_to() && worker.free() > 0;
+    if open != worker.open {
+        worker.open = open;
+        if open {
+            line.open(worker.class);
+        } else {
+            line.shut(worker.class);
+        }
     }
 }

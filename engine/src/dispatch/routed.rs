@@ -29,7 +29,7 @@ impl Dispatch {
 
     fn snapshot(&self, with: impl Fn(&Worker) -> bool) -> Snapshot<'_> {
         let mut snapshot = Snapshot::default();
-        for worker in self.workers.iter().filter(|worker| with(worker)) {
+        for worker in self.workers.values().filter(|worker| with(worker)) {
             let spec = &worker.spec;
             let offer = Offer { queues: &spec.queues, activities: &spec.activities, labels: &spec.labels };
             // Pools of one program offer the same: what was looked at for one holds for the next.
@@ -42,7 +42,7 @@ impl Dispatch {
                 name: &worker.name,
                 offer,
                 capacity: spec.capacity,
-                in_flight: Some(spec.capacity - worker.free()),
+                in_flight: Some(worker.in_flight),
                 health: worker.health,
                 liveness: worker.liveness,
                 digest: worker.digest,

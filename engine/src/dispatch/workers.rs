@@ -1,7 +1,9 @@
 //! The connected workers and what each has under way.
 
+use super::class::Class;
+use super::slots::Slot;
 use crate::router::{Offer, digest};
-use antiphon_history::{ConversationKey, Health, Liveness, Name};
+use antiphon_history::{Health, Liveness, Name};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a worker offers.
@@ -28,25 +30,26 @@ pub struct WorkerView {
     pub in_flight: u32,
 }
 
-/// All connected workers, by name.
-#[derive(Debug, Default)]
-pub(super) struct Workers {
-    by_name: BTreeMap<Name, Worker>,
-}
-
+/// A connected worker.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) name: Name,
     pub(super) spec: WorkerSpec,
     /// Of its name and all that it offers, for the router.
     pub(super) digest: u64,
-    /// It asks for its work; nothing is sent to it unasked.
-    pub(super) pulls: bool,
-    /// How well it is, as somebody said.
-    pub(super) health: Health,
+    pub(super) class: Slot<Class>,
+    /// Legs that have a place of it.
+    pub(super) in_flight: u32,
+    /// Legs that it had when it came: they may be more than its places.
+    pub(super) carried: u32,
     /// Whether it is there.
     pub(super) liveness: Liveness,
-    pub(super) in_flight: BTreeSet<(ConversationKey, u32)>,
+    /// How well it is, as somebody said.
+    pub(super) health: Health,
+    /// It asks for its work; nothing is sent to it unasked.
+    pub(super) pulls: bool,
+    /// Its class counts it among those with a free place for what is sent unasked.
+    pub(super) open: bool,
 }
 
 impl Worker {
@@ -60,70 +63,20 @@ impl Worker {
         !self.pulls && self.takes_calls()
     }
 
-    /// How many more requests it takes now.
+    /// How many more legs it has places for.
     pub(super) fn free(&self) -> u32 {
-        self.spec.capacity.saturating_sub(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX))
+        self.spec.capacity.saturating_sub(self.in_flight)
+    }
+
+    pub(super) fn view(&self) -> WorkerView {
+        WorkerView { spec: self.spec.clone(), in_flight: self.in_flight }
     }
 }
 
-impl Workers {
-    pub(super) fn join(&mut self, spec: WorkerSpec, pulls: bool) {
-        let name = Name::from(spec.name.as_str());
-        let offer = Offer { queues: &spec.queues, activities: &spec.activities, labels: &spec.labels };
-        let digest = digest(&spec.name, offer, spec.capacity);
-        let (health, liveness) = (Health::Healthy, Liveness::Live);
-        let in_flight = BTreeSet::new();
-        let worker = Worker { name: name.clone(), spec, digest, pulls, health, liveness, in_flight };
-        self.by_name.insert(name, worker);
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<&Worker> {
-        self.by_name.get(name)
-    }
-
-    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Worker> {
-        self.by_name.get_mut(name)
-    }
-
-    /// Removes a worker; returns the legs that it had.
-    pub(super) fn leave(&mut self, name: &str) -> Vec<(ConversationKey, u32)> {
-        self.by_name.remove(name).map(|worker| worker.in_flight.into_iter().collect()).unwrap_or_default()
-    }
-
-    /// By name.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> {
-        self.by_name.values()
-    }
-
-    pub(super) fn views(&self) -> Vec<WorkerView> {
-        let view = |worker: &Worker| WorkerView {
-            spec: worker.spec.clone(),
-            in_flight: u32::try_from(worker.in_flight.len()).unwrap_or(u32::MAX),
-        };
-        self.iter().map(view).collect()
-    }
-
-    pub(super) fn in_flight(&self) -> usize {
-        self.iter().map(|worker| worker.in_flight.len()).sum()
-    }
-
-    /// Takes one place of the worker for a leg.
-    pub(super) fn place(&mut self, worker: &str, conversation: ConversationKey, leg: u32) {
-        if let Some(worker) = self.by_name.get_mut(worker) {
-            worker.in_flight.insert((conversation, leg));
-        }
-    }
-
-    /// Gives the place of a leg back, whoever had it.
-    pub(super) fn release(&mut self, conversation: ConversationKey, leg: u32) -> bool {
-        self.by_name.values_mut().any(|worker| worker.in_flight.remove(&(conversation, leg)))
-    }
-
-    pub(super) fn holds(&self, worker: &str, conversation: ConversationKey, leg: u32) -> bool {
-        self.by_name.get(worker).is_some_and(|worker| worker.in_flight.contains(&(conversation, leg)))
-    }
-
-    pub(super) fn within_capacity(&self) -> bool {
-        self.iter().all(|worker| worker.in_flight.len() <= worker.spec.capacity as usize)
-    }
+pub(super) fn digest_of(spec: &WorkerSpec) -> u64 {
+    let offer = Offer { queues: &spec.queues, activities: &spec.activities, labels: &spec.labels };
+    digest(&spec.name, offer, spec.capacity)
 }
+
+/// All connected workers, by name.
+pub(super) type Workers = BTreeMap<Name, Worker>;

@@ -19,13 +19,13 @@ impl Partition {
             // The body of a leg that no longer counts has ended: its place is free again. Only a body that we told to
             // stop is expected to say so. A forged token frees nothing.
             let genuine = self.core.mint.token(conversation, leg) == token;
-            let had_place = genuine && self.core.dispatch.release(conversation, leg);
+            let had_place = genuine && self.core.dispatch.release(conversation, leg, self.core.now);
             if !(had_place && matches!(answer, Answer::Stopped)) {
                 self.core.stats.stale_answers += 1;
             }
             return;
         };
-        self.core.dispatch.release(conversation, leg);
+        self.core.dispatch.release(conversation, leg, self.core.now);
         let ordinal = conversation.ordinal;
         match within_limits(answer) {
             Answer::Completed { result } => self.core.completed(run, ordinal, leg, result),
@@ -72,11 +72,14 @@ impl Partition {
 
     pub(super) fn worker_left(&mut self, name: &str, reason: &ExitReason) {
         for (conversation, leg) in self.core.dispatch.leave(name) {
-            let Some(run) = self.runs.get_mut(&conversation.run) else { continue };
+            let run = self.runs.get_mut(&conversation.run).filter(|run| is_current(run, conversation, leg));
             // A leg under a lease stays with the name until the lease ends: the worker may only have lost its way to us.
-            let open = run.state.activities.get(conversation.ordinal);
-            let leased = open.and_then(|open| open.conversation.leg()).is_some_and(|leg| leg.lease_ms.is_some());
-            if is_current(run, conversation, leg) && !leased {
+            let open = run.as_ref().and_then(|run| run.state.activities.get(conversation.ordinal));
+            if open.and_then(|open| open.conversation.leg()).is_some_and(|leg| leg.lease_ms.is_some()) {
+                continue;
+            }
+            self.core.dispatch.release(conversation, leg, self.core.now);
+            if let Some(run) = run {
                 self.core.lost(run, conversation.ordinal, reason.clone());
             }
         }
@@ -120,23 +123,19 @@ impl Partition {
         true
     }
 
-    /// Gives waiting attempts to workers with free places, oldest first.
+    /// Gives waiting attempts to workers with free places, in the order of the line.
     pub(super) fn dispatch(&mut self) {
         if self.core.presence.is_quiet() {
             return;
         }
-        let mut looked_at = 0;
-        while let Some((stamp, key, ordinal)) = self.core.dispatch.next(looked_at) {
-            let placed = match self.runs.get_mut(&key) {
-                Some(run) => self.core.select(run, ordinal),
-                None => {
-                    self.core.dispatch.remove(key, ordinal);
-                    false
-                }
+        while let Some((key, ordinal)) = self.core.dispatch.next(self.core.now) {
+            let Some(run) = self.runs.get_mut(&key) else {
+                self.core.dispatch.remove(key, ordinal);
+                continue;
             };
             // An attempt that may not go to any worker with a free place (all are excluded) does not hold up others.
-            if !placed {
-                looked_at = stamp;
+            if let Err(waits_for) = self.core.select(run, ordinal) {
+                self.core.dispatch.set_aside(key, ordinal, waits_for.as_ref());
             }
         }
     }
@@ -144,29 +143,27 @@ impl Partition {
 
 impl Core {
     /// Chooses a worker for a waiting attempt; records the choice and the sending, and only then lets it leave.
-    fn select(&mut self, run: &mut Run, ordinal: Ordinal) -> bool {
-        let key = run.state.key;
-        let Some(activity) = run.state.activities.get(ordinal) else { return false };
+    ///
+    /// Errors: nobody with a free place may have it; with the one worker that it waits for, if it is one.
+    fn select(&mut self, run: &mut Run, ordinal: Ordinal) -> Result<(), Option<Name>> {
+        let activity = run.state.activities.get(ordinal).ok_or(None)?;
         let expired = activity.conversation.leg().map(|leg| leg.worker.clone());
         let mut excluded = Cow::Borrowed(activity.conversation.excluded());
         if let Some(worker) = expired {
             excluded.to_mut().push(worker);
         }
         let (choice, by_route) = match self.choose_by_route(run, ordinal, &excluded) {
-            None => (self.dispatch.choose(key, ordinal, &excluded), None),
+            None => (self.dispatch.choose(&activity.call, &excluded), None),
             Some(Ok(by_route)) => (Some(by_route.choice()), Some(by_route)),
-            Some(Err(error)) => {
-                self.not_routed(run, ordinal, &error);
-                return false;
-            }
+            Some(Err(error)) => return Err(self.not_routed(run, ordinal, &error)),
         };
-        let Some(choice) = choice else { return false };
-        let Some(request) = self.send(run, ordinal, &choice.worker, choice.why, None) else { return false };
+        let choice = choice.ok_or(None)?;
+        let request = self.send(run, ordinal, &choice.worker, choice.why, None).ok_or(None)?;
         if let Some(by_route) = by_route {
             self.chosen_by_route(&request.call.queue, by_route);
         }
         self.effects.push(Effect::Dispatch { worker: choice.worker, request: Box::new(request) });
-        true
+        Ok(())
     }
 
     /// Records that a worker was chosen for an attempt in line and that the request leaves; takes the worker's place.
@@ -198,7 +195,7 @@ impl Core {
             self.dispatch.remove(run.state.key, ordinal);
             return None;
         }
-        self.dispatch.place(worker, conversation, leg);
+        self.dispatch.place(worker, conversation, leg, &request.call, self.now);
         self.reindex(run, ordinal);
         Some(request)
     }
@@ -211,7 +208,7 @@ impl Core {
         let Some(leg) = activity.conversation.leg() else { return };
         let (number, worker) = (leg.number, leg.worker.clone());
         // What is silent takes no place.
-        self.dispatch.release(conversation, number);
+        self.dispatch.release(conversation, number, self.now);
         if activity.is_over_if_lost() {
             self.effects.push(Effect::CancelLeg { worker, conversation, leg: number });
             self.lost(run, ordinal, ExitReason::LeaseExpired);
@@ -347,7 +344,9 @@ impl Core {
         closed: ConversationOutcome,
         outcome: ActivityOutcome,
     ) {
-        self.dispatch.remove(run.state.key, ordinal);
+        if let Some(activity) = run.state.activities.get(ordinal) {
+            self.dispatch.over(run.state.key, ordinal, &activity.call);
+        }
         self.unindex(run, ordinal);
         if planted!("resolved-before-closed") {
             return self.arrive(run, RunEvent::ActivityResolved { ordinal, outcome });

@@ -108,22 +108,25 @@ impl Partition {
             return Ok(Vec::new());
         }
         let mut claims = Vec::new();
-        let mut looked_at = 0;
+        let mut passed_over = Vec::new();
+        self.core.dispatch.look_again(&worker);
         while claims.len() < request.max as usize
-            && let Some((stamp, key, ordinal)) = self.core.dispatch.next_for(&worker, &request.queues, looked_at)
+            && let Some((key, ordinal)) = self.core.dispatch.next_for(&worker, &request.queues, self.core.now)
         {
-            let claim = match self.runs.get_mut(&key) {
-                Some(run) => self.core.claim(run, ordinal, &worker, request.lease_ms),
-                None => {
-                    self.core.dispatch.remove(key, ordinal);
-                    None
-                }
+            let Some(run) = self.runs.get_mut(&key) else {
+                self.core.dispatch.remove(key, ordinal);
+                continue;
             };
-            match claim {
+            match self.core.claim(run, ordinal, &worker, request.lease_ms) {
                 Some(claim) => claims.push(claim),
-                None => looked_at = stamp,
+                None => {
+                    self.core.dispatch.set_aside(key, ordinal, None);
+                    passed_over.push((key, ordinal));
+                }
             }
         }
+        // What this worker may not have is there for the next one that asks.
+        passed_over.into_iter().for_each(|(key, ordinal)| self.core.dispatch.bring_back(key, ordinal));
         Ok(claims)
     }
 
@@ -171,7 +174,7 @@ impl Partition {
             Ok(found) => found,
             Err(error) => return self.repeated(leg, &response).unwrap_or(Err(error)),
         };
-        self.core.dispatch.release(leg.conversation, leg.leg);
+        self.core.dispatch.release(leg.conversation, leg.leg, self.core.now);
         self.core.dispatch.remove(run, ordinal);
         let Some(run) = self.runs.get_mut(&run) else { return Err(over(leg, OverReason::Unknown)) };
         let answered = AnsweredLeg { leg: leg.leg, token: leg.token.hash(), response };
@@ -206,7 +209,7 @@ impl Partition {
 
     fn give_back(&mut self, leg: &LegRef) -> Result<WorkersReply, WorkersError> {
         let (run, ordinal) = self.leg(leg)?;
-        self.core.dispatch.release(leg.conversation, leg.leg);
+        self.core.dispatch.release(leg.conversation, leg.leg, self.core.now);
         if let Some(run) = self.runs.get_mut(&run) {
             self.core.released(run, ordinal);
         }

@@ -102,7 +102,7 @@ impl Core {
         if let Some(activity) = run.state.activities.get(ordinal)
             && activity.may_be_taken(self.now)
         {
-            self.dispatch.add(run.state.key, ordinal, &activity.call);
+            self.dispatch.add(run.state.key, ordinal, &activity.call, activity.conversation.visible_at());
             self.claims.look();
         }
     }
@@ -110,7 +110,9 @@ impl Core {
     /// The workflow no longer waits for an activity: its conversation ends now, and a running leg is told to stop.
     pub(super) fn withdraw(&mut self, run: &mut Run, ordinal: Ordinal) {
         self.settle_withdrawn(run, ordinal);
-        self.dispatch.remove(run.state.key, ordinal);
+        if let Some(activity) = run.state.activities.get(ordinal) {
+            self.dispatch.over(run.state.key, ordinal, &activity.call);
+        }
         self.unindex(run, ordinal);
         self.stop_leg(run, ordinal, ExitReason::Cancelled);
         self.converse(run, ordinal, ConversationEvent::Closed { outcome: ConversationOutcome::Cancelled });
@@ -131,7 +133,7 @@ impl Core {
         self.converse(run, ordinal, event);
         if leased {
             // Nobody promises to say when the body has ended: the place is free when the leg no longer counts.
-            self.dispatch.release(conversation, number);
+            self.dispatch.release(conversation, number, self.now);
         }
         self.effects.push(Effect::CancelLeg { worker, conversation, leg: number });
     }

@@ -180,7 +180,7 @@ impl Core {
         if !hold {
             return self.close(run, ordinal, outcome.closes_as(), outcome);
         }
-        self.dispatch.remove(run.state.key, ordinal);
+        self.dispatch.over(run.state.key, ordinal, &activity.call);
         self.converse(run, ordinal, ConversationEvent::Held { outcome: Box::new(outcome) });
         self.reindex(run, ordinal);
         self.rest(run);

@@ -71,7 +71,8 @@ impl Partition {
             let leg = activity.conversation.leg().filter(|_| activity.conversation.phase() == Phase::InDoubt);
             match (leg, run.state.conversation_key(ordinal)) {
                 (Some(leg), Some(conversation)) => {
-                    self.core.dispatch.take_back(&leg.worker, conversation, leg.number);
+                    let now = self.core.now;
+                    self.core.dispatch.take_back(&leg.worker, conversation, leg.number, &activity.call, now);
                 }
                 _ => self.core.line_up(&run, ordinal),
             }
@@ -140,12 +141,13 @@ impl Core {
     /// Why an attempt that could be taken is with no worker: a short word and a sentence.
     pub(super) fn why_waiting(
         &self,
-        _run: RunKey,
-        _ordinal: Ordinal,
+        run: RunKey,
+        ordinal: Ordinal,
         call: &antiphon_history::ActivityCall,
     ) -> (String, String) {
-        match self.dispatch.nobody(call) {
-            Some(reason) => ("nobody".to_owned(), reason),
+        match self.dispatch.why_waiting((run, ordinal), call, self.now).or_else(|| self.dispatch.nobody(call)) {
+            Some(why) if why.is_nobody() => ("nobody".to_owned(), why.to_string()),
+            Some(why) => (why.kind().to_owned(), why.to_string()),
             None => ("full".to_owned(), "no worker that could take it has a free place".to_owned()),
         }
     }

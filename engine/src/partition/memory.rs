@@ -120,6 +120,11 @@ impl Core {
             self.repairs[finding.rule as usize].repaired += 1;
             return self.mend(run, &finding, &By::the_engine("found while loading"));
         }
+        let conversation = &activity.conversation;
+        let begun = activity.attempt > 1 || conversation.next_leg() > 1 || conversation.leg().is_some();
+        if begun && conversation.phase() != Phase::Held {
+            self.dispatch.hold_key(run.state.key, ordinal, &activity.call);
+        }
         match activity.conversation.phase() {
             // Its worker lives elsewhere and may still be at it. It could not prolong its lease while nobody listened, so
             // the lease is counted anew.
@@ -144,7 +149,7 @@ impl Core {
         let Some(activity) = run.state.activities.get_mut(ordinal) else { return };
         activity.conversation.heard(now);
         let Some(leg) = activity.conversation.leg() else { return };
-        self.dispatch.take_back(&leg.worker, conversation, leg.number);
+        self.dispatch.take_back(&leg.worker, conversation, leg.number, &activity.call, now);
         self.reindex(run, ordinal);
     }
 

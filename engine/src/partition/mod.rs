@@ -6,6 +6,7 @@
 //! | `core.rs` | how an event is recorded and folded, and what follows from a command |
 //! | `requests.rs` | start, signal, cancel, wait |
 //! | `activities.rs` | the way of an attempt: answers, deadlines, losses, retries, choice of worker |
+//! | `queues.rs` | what operators set for task queues, and what is in them |
 //! | `routing.rs` | the choice by a route request, and what moves with it |
 //! | `claims.rs` | the way of an attempt whose worker asks for it: claim, heartbeat, answer, release |
 //! | `parked.rs` | requests for work that wait for some |
@@ -26,6 +27,7 @@ mod explain;
 mod memory;
 mod operate;
 mod parked;
+mod queues;
 mod reconcile;
 mod requests;
 mod routines;
@@ -216,6 +218,7 @@ impl Partition {
             Input::Cancel { target, reason, reply } => self.cancel(&target, reason, reply),
             Input::Wait { target, reply } => self.wait(&target, reply),
             Input::Repair(request, reply) => self.repair_request(*request, reply),
+            Input::Queues(request, reply) => self.queues_request(*request, reply),
             Input::Routing(request, reply) => self.core.routing_request(*request, reply),
             Input::Forget(reply) => self.core.forget(reply),
             Input::WorkerJoined(spec) => self.local_joined(spec, WorkerKind::Pool),
@@ -236,6 +239,15 @@ impl Partition {
         self.serve_parked();
         self.tell_quiet();
         self.let_go_of_some();
+    }
+
+    /// Whether runs that were under way are still to be loaded. Until then queues with limits give out nothing: what counts
+    /// against their limits is not known yet.
+    pub fn set_loading(&mut self, loading: bool) {
+        if self.core.dispatch.set_starting(loading, self.core.now) && !loading {
+            self.dispatch();
+            self.serve_parked();
+        }
     }
 
     /// Closes the batch: everything decided since the last call.
@@ -265,7 +277,9 @@ impl Partition {
     /// The next moment at which something must happen without an input. Step with [`Input::Tick`] then.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let due = self.core.deadlines.first().map(|(at, _)| *at);
-        due.into_iter().chain(self.next_leaving()).chain(self.next_routine()).chain(self.next_reconcile()).min()
+        let of_line = self.core.dispatch.next_due();
+        let soon = due.into_iter().chain(self.next_leaving()).chain(self.next_routine());
+        soon.chain(self.next_reconcile()).chain(of_line).min()
     }
 
     /// As [`Partition::next_deadline`], without the waits and the silence of workers: where to a clock that stands still may
@@ -273,7 +287,7 @@ impl Partition {
     pub fn next_jump(&self) -> Option<Timestamp> {
         let of_workers = |due: &Due| matches!(due, Due::Claim(_) | Due::Silence);
         let due = self.core.deadlines.iter().find(|(_, due)| !of_workers(due)).map(|(at, _)| *at);
-        due.into_iter().chain(self.next_leaving()).min()
+        due.into_iter().chain(self.next_leaving()).chain(self.core.dispatch.next_due()).min()
     }
 
     /// Whether every worker that asks for its work waits for some: none is about to speak.

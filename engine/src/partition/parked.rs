@@ -22,7 +22,7 @@ impl Claims {
 impl Partition {
     /// Gives work to those who wait for it, in the order in which they came.
     pub(super) fn serve_parked(&mut self) {
-        let look = std::mem::take(&mut self.core.claims.look);
+        let look = std::mem::take(&mut self.core.claims.look) | self.core.dispatch.take_news(self.core.now);
         if !look || self.core.claims.parked.is_empty() || self.core.dispatch.waiting() == 0 {
             return;
         }

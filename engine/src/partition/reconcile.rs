@@ -189,7 +189,7 @@ impl Core {
         self.dispatch.remove(conversation.run, ordinal);
         // At once, not when the worker says so: what made the leg silent may have swallowed that word as well, and the
         // place would be lost with it.
-        self.dispatch.release(conversation, number);
+        self.dispatch.release(conversation, number, self.now);
         self.lost(run, ordinal, reason);
     }
 

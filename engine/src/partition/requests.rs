@@ -4,8 +4,8 @@ use crate::state::RunState;
 use crate::{IdReuse, Program, Reply, ReplyTo, RequestError, SEMANTICS, StartRequest, Target};
 use antiphon_history::limits::{PAYLOAD_MAX_BYTES, bounded_text};
 use antiphon_history::{
-    IdError, Payload, RESERVED_PREFIX, RoutineSlot, RunEvent, RunId, RunKey, RunStarted, RunStatus, WorkflowKey,
-    planted,
+    ActivityCall, IdError, Payload, RESERVED_PREFIX, RoutineSlot, RunEvent, RunId, RunKey, RunStarted, RunStatus,
+    STANDALONE, WorkflowKey, planted,
 };
 use std::sync::Arc;
 
@@ -38,6 +38,11 @@ impl Partition {
         }
         check_readable(program.as_ref(), &request.workflow_type, &request.input)?;
         self.check_room()?;
+        if request.workflow_type == STANDALONE
+            && let Ok(call) = ActivityCall::from_standalone(&request.input)
+        {
+            self.check_queue(&call)?;
+        }
         Ok((self.begin(request, program.as_ref(), None), false))
     }
 

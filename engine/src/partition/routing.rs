@@ -224,7 +224,9 @@ impl Core {
 
     /// Why no connected worker could ever take a call; `None` if one could, when it has a free place.
     pub(super) fn nobody(&self, call: &ActivityCall, conversation: &Conversation) -> Option<String> {
-        let Some(request) = self.route_in_force(call) else { return self.dispatch.nobody(call) };
+        let Some(request) = self.route_in_force(call) else {
+            return self.dispatch.nobody(call).map(|reason| reason.to_string());
+        };
         let found = request.check().and_then(|()| {
             self.asked(call, conversation, &request, |ask, _| {
                 self.dispatch.somebody(&Ask { even_if_full: true, ..*ask }).map(drop)
@@ -285,6 +287,8 @@ impl Core {
         state.allows(&event)?;
         let audit = AuditEvent::Done { who: by.who, verb: verb.to_owned(), on: format!("queue {queue}"), why: by.why };
         self.tell(&EntityName::Routing(queue), &EntityEvent::Routing(event));
+        // Who was passed over may be chosen by other words.
+        self.dispatch.stir_all();
         self.tell(&EntityName::Audit, &EntityEvent::Audit(audit));
         Ok(RoutingReply::Done)
     }

@@ -183,7 +183,7 @@ impl Partition {
     pub(super) fn release_all(&mut self) -> WorkersReply {
         let legs: Vec<_> = self.core.dispatch.pushed_legs().collect();
         for (worker, conversation, leg) in legs {
-            self.core.dispatch.release(conversation, leg);
+            self.core.dispatch.release(conversation, leg, self.core.now);
             let Some(run) = self.runs.get_mut(&conversation.run) else { continue };
             if super::activities::is_current(run, conversation, leg) {
                 self.core.released(run, conversation.ordinal);

@@ -3,6 +3,7 @@
 //! | kind | one per | its stream tells |
 //! |---|---|---|
 //! | `audit` | store | what operators and repairs did |
+//! | `queue` | task queue | what operators set, paused and resumed |
 //! | `routing` | task queue | which worker had the last turn, and which affinity keys are whose |
 //! | `routine` | durable job | what was asked of it, and what became of its slots |
 //! | `dead-letters` | store | activities whose attempts or losses were used up, and who took care of them |
@@ -14,12 +15,17 @@
 
 mod audit;
 mod dead_letters;
+mod queue;
 mod routing;
 mod workers;
 
 pub use audit::{AuditEvent, AuditState};
 pub use dead_letters::{
     DEAD_LETTERS_MAX, DeadCause, DeadLetter, DeadLetterEntry, DeadLettersEvent, DeadLettersState, Settled, Settlement,
+};
+pub use queue::{
+    QUEUE_WEIGHTS_MAX, QueueEvent, QueuePause, QueueRate, QueueSettings, QueueSettingsError, QueueState,
+    RATE_PERIOD_MAX_MS,
 };
 pub use routing::{Affinity, Cursor, RoutingEvent, RoutingReset, RoutingState};
 pub use workers::{
@@ -72,6 +78,12 @@ pub enum EntityName {
     /// The workers.
     #[serde(rename = "wo")]
     Workers,
+    /// A task queue.
+    #[serde(rename = "qu")]
+    Queue(
+        /// Its name.
+        Name,
+    ),
 }
 
 impl EntityName {
@@ -87,6 +99,7 @@ impl fmt::Display for EntityName {
             EntityName::Routine(id) => write!(f, "routine:{id}"),
             EntityName::DeadLetters => f.write_str("dead-letters"),
             EntityName::Workers => f.write_str("workers"),
+            EntityName::Queue(queue) => write!(f, "queue:{queue}"),
         }
     }
 }
@@ -116,6 +129,9 @@ pub enum EntityEvent {
     /// Of the workers.
     #[serde(rename = "wo")]
     Workers(WorkersEvent),
+    /// Of a task queue.
+    #[serde(rename = "qu")]
+    Queue(QueueEvent),
 }
 
 impl EntityEvent {
@@ -128,6 +144,7 @@ impl EntityEvent {
             EntityEvent::Routine(event) => event.name(),
             EntityEvent::DeadLetters(event) => event.name(),
             EntityEvent::Workers(event) => event.name(),
+            EntityEvent::Queue(event) => event.name(),
         }
     }
 }
@@ -142,6 +159,7 @@ impl fmt::Display for EntityEvent {
             EntityEvent::Routine(event) => event.fmt(f),
             EntityEvent::DeadLetters(event) => event.fmt(f),
             EntityEvent::Workers(event) => event.fmt(f),
+            EntityEvent::Queue(event) => event.fmt(f),
         }
     }
 }
@@ -175,6 +193,9 @@ pub enum EntityState {
     /// The workers.
     #[serde(rename = "wo")]
     Workers(WorkersState),
+    /// A task queue.
+    #[serde(rename = "qu")]
+    Queue(Box<QueueState>),
 }
 
 /// An event that cannot follow in its entity's stream. It changes nothing.
@@ -198,6 +219,7 @@ impl Entity {
             EntityName::Routine(_) => EntityState::Routine(None),
             EntityName::DeadLetters => EntityState::DeadLetters(DeadLettersState::default()),
             EntityName::Workers => EntityState::Workers(WorkersState::default()),
+            EntityName::Queue(_) => EntityState::Queue(Box::default()),
         };
         Entity { name, state }
     }
@@ -210,6 +232,7 @@ impl Entity {
             (EntityState::Routine(state), EntityEvent::Routine(event)) => RoutineState::fold(state, event, at),
             (EntityState::DeadLetters(state), EntityEvent::DeadLetters(event)) => state.apply(event, at),
             (EntityState::Workers(state), EntityEvent::Workers(event)) => state.apply(event, at),
+            (EntityState::Queue(state), EntityEvent::Queue(event)) => state.apply(event, at),
             (_, EntityEvent::Opened { .. }) => Err("it exists already".to_owned()),
             _ => Err("it is an event of another kind of entity".to_owned()),
         };

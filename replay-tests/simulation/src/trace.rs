@@ -43,6 +43,7 @@ impl Trace {
             Input::Routines(_, to) => (15, to.0),
             Input::Routing(_, to) => (16, to.0),
             Input::Workers(_, to) => (17, to.0),
+            Input::Queues(_, to) => (18, to.0),
         };
         self.note(kind, number);
         self.note(0, now.0 as u64);
@@ -77,6 +78,7 @@ impl Trace {
                     Reply::Routines(_) => 7,
                     Reply::Routing(_) => 8,
                     Reply::Workers(_) => 9,
+                    Reply::Queues(_) => 10,
                 };
                 self.note(32 + kind, to.0);
             }

@@ -5,8 +5,8 @@ use super::json::{Json, payload, payloads};
 use super::routine_events;
 use antiphon_history::{
     ActivityCall, ActivityOptions, ActivityOutcome, AuditEvent, BlockedReason, ConversationEvent, DeadLetter,
-    DeadLettersEvent, DivergenceReport, EntityEvent, Failure, Name, Response, RouteDecision, RouteForm, RouteRequest,
-    RoutingEvent, RunEvent, RunStarted, Selection, Site, WorkerOffer, WorkersEvent,
+    DeadLettersEvent, DivergenceReport, EntityEvent, Failure, Name, QueueEvent, QueueSettings, Response, RouteDecision,
+    RouteForm, RouteRequest, RoutingEvent, RunEvent, RunStarted, Selection, Site, WorkerOffer, WorkersEvent,
 };
 use std::collections::BTreeSet;
 
@@ -74,7 +74,31 @@ pub(super) fn entity(event: &EntityEvent) -> Json {
             ("why", why.as_str().into()),
         ],
         EntityEvent::Workers(event) => workers(event),
+        EntityEvent::Queue(event) => queue(event),
     })
+}
+
+fn queue(event: &QueueEvent) -> Fields {
+    let (who, why) = match event {
+        QueueEvent::Set { who, why, .. } | QueueEvent::Paused { who, why } | QueueEvent::Resumed { who, why } => {
+            (who, why)
+        }
+    };
+    let mut fields: Fields = Vec::new();
+    if let QueueEvent::Set { settings, .. } = event {
+        let QueueSettings { in_flight_max, per_key_max, rate, waiting_max, weights } = &**settings;
+        fields.extend([
+            ("in_flight_max", (*in_flight_max).into()),
+            ("per_key_max", (*per_key_max).into()),
+            ("rate_count", rate.map(|rate| rate.count).into()),
+            ("rate_period_ms", rate.map(|rate| rate.period_ms).into()),
+            ("rate_burst", rate.map(|rate| rate.burst).into()),
+            ("waiting_max", (*waiting_max).into()),
+            ("weights", weights.iter().map(|(key, weight)| format!("{key}={weight}")).collect::<Vec<String>>().into()),
+        ]);
+    }
+    fields.extend([("who", who.as_str().into()), ("why", why.as_str().into())]);
+    fields
 }
 
 fn routing(event: &RoutingEvent) -> Fields {
