@@ -190,6 +190,37 @@ fn workers_are_listed_as_they_are_on_record_and_looked_after() {
 }
 
 #[test]
+fn a_queue_is_paused_resumed_and_set_and_what_waits_says_so() {
+    let folder = lived_in();
+    let folder = folder.path();
+    assert_eq!(done(folder, &["queue", "pause", "data", "default", "--why", "no paper"]), "queue.pause default\n");
+    assert!(
+        done(folder, &["queue", "pause", "data", "default"]).ends_with("it was so before, and nothing was written\n")
+    );
+    let text = done(folder, &["queues", "data", "default"]);
+    assert!(text.contains("paused by ada: no paper"), "{text}");
+    done(folder, &["queue", "set", "data", "default", "--in-flight", "3", "--rate", "100/1m", "--weight", "gold=5"]);
+    done(folder, &["queue", "set", "data", "default", "--rate", "none", "--per-key", "1"]);
+    done(folder, &["queue", "resume", "data", "default", "--who", "bob"]);
+    let queue = &json(&done(folder, &["queues", "data", "default", "--json"]))[0];
+    let settings = &queue["settings"];
+    assert_eq!((&settings["in_flight_max"], &settings["per_key_max"]), (&3.into(), &1.into()));
+    assert_eq!(
+        (&settings["rate"], &settings["weights"][0][1], &queue["paused"]),
+        (&serde_json::Value::Null, &5.into(), &serde_json::Value::Null)
+    );
+    assert!(done(folder, &["dump", "data", "queue:default"]).contains("QueuePaused"));
+    let before = tip(folder);
+    for setting in ["--in-flight", "--per-key", "--waiting-max"] {
+        assert_eq!(refusal(folder, &["queue", "set", "data", "default", setting, "0"]), (2, "A0039".to_owned()));
+    }
+    assert_eq!(refusal(folder, &["queue", "set", "data", "default", "--rate", "0/1m"]), (2, "A0039".to_owned()));
+    let (code, _, err) = antiphon(folder, &["queue", "set", "data", "default", "--rate", "often"]);
+    assert!(code == 2 && err.contains("100/1m"), "{err}");
+    assert_eq!(tip(folder), before);
+}
+
+#[test]
 fn words_and_numbers_that_cannot_be_are_refused_by_name_and_write_nothing() {
     let folder = lived_in();
     let folder = folder.path();

@@ -3,8 +3,8 @@
 use super::Partition;
 use crate::router::RoutingRequest;
 use crate::{
-    RepairRequest, Reply, RequestError, RoutineError, RoutinesReply, RoutinesRequest, Which, WorkersReply,
-    WorkersRequest,
+    QueuesRequest, RepairRequest, Reply, RequestError, RoutineError, RoutinesReply, RoutinesRequest, Which,
+    WorkersReply, WorkersRequest,
 };
 use antiphon_history::Timestamp;
 
@@ -17,6 +17,8 @@ pub enum Operation {
     Routing(RoutingRequest),
     /// About routines.
     Routines(RoutinesRequest),
+    /// About task queues.
+    Queues(QueuesRequest),
     /// About workers: [`Drain`](WorkersRequest::Drain) and [`SetHealth`](WorkersRequest::SetHealth).
     Workers(WorkersRequest),
 }
@@ -69,6 +71,7 @@ impl Partition {
                 RoutinesReply::Refused(error) => return Err(error.into()),
                 reply => Reply::Routines(Box::new(reply)),
             },
+            Operation::Queues(request) => Reply::Queues(Box::new(self.queues_reply(request)?)),
             Operation::Workers(request) => Reply::Workers(self.look_after_worker(request)?),
         })
     }
@@ -94,7 +97,7 @@ impl Partition {
             Operation::Routing(RoutingRequest::Would { .. }) => {
                 Some(("choosing a worker".to_owned(), "the workers are connected to it"))
             }
-            Operation::Routing(_) => None,
+            Operation::Routing(_) | Operation::Queues(_) => None,
             Operation::Routines(request) => self.routines_need_engine(request),
             Operation::Workers(WorkersRequest::Drain { .. } | WorkersRequest::SetHealth { .. }) => None,
             Operation::Workers(_) => Some(workers_need_engine()),

@@ -19,7 +19,7 @@ impl Partition {
         self.core.reply(to, reply);
     }
 
-    fn queues_reply(&mut self, request: QueuesRequest) -> Result<QueuesReply, RequestError> {
+    pub(super) fn queues_reply(&mut self, request: QueuesRequest) -> Result<QueuesReply, RequestError> {
         request.check()?;
         Ok(match request {
             QueuesRequest::Set { queue, settings, by } => {

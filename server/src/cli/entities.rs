@@ -3,8 +3,8 @@
 use super::timeline::Timeline;
 use super::{Error, find};
 use antiphon_history::{
-    CatalogueRow, DeadLettersState, Entity, EntityName, EntityState, Name, RoutineState, RoutingState, RunKey,
-    WorkersState,
+    CatalogueRow, DeadLettersState, Entity, EntityName, EntityState, Name, QueueState, RoutineState, RoutingState,
+    RunKey, WorkersState,
 };
 use antiphon_recorder::Reader;
 use std::path::Path;
@@ -33,6 +33,14 @@ impl Entities {
     pub(super) fn routing(&self) -> impl Iterator<Item = (&Name, &RoutingState, &CatalogueRow)> {
         self.states().filter_map(|(row, entity)| match (&entity.name, &entity.state) {
             (EntityName::Routing(queue), EntityState::Routing(state)) => Some((queue, &**state, row)),
+            _ => None,
+        })
+    }
+
+    /// The task queues of which an operator said something.
+    pub(super) fn queues(&self) -> impl Iterator<Item = (&Name, &QueueState)> {
+        self.states().filter_map(|(_, entity)| match (&entity.name, &entity.state) {
+            (EntityName::Queue(queue), EntityState::Queue(state)) => Some((queue, &**state)),
             _ => None,
         })
     }

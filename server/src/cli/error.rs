@@ -167,7 +167,7 @@ impl Error {
     fn exit_of_refusal(&self) -> Exit {
         match self.code().as_deref() {
             Some("A0021" | "A0045" | "A0049" | "A0056") => Exit::NotFound,
-            Some("A0012" | "A0015" | "A0016" | "A0017" | "A0035" | "A0048") => Exit::Usage,
+            Some("A0012" | "A0015" | "A0016" | "A0017" | "A0035" | "A0039" | "A0048") => Exit::Usage,
             _ => Exit::Refused,
         }
     }

@@ -17,6 +17,7 @@ mod letters;
 mod list;
 mod operate;
 mod output;
+mod queue;
 mod queues;
 mod reconcile;
 mod replay;
@@ -103,6 +104,8 @@ pub enum Command {
     Audit(audit::Audit),
     /// Show what waits on task queues, and is under way
     Queues(queues::Queues),
+    /// Pause or resume a task queue, or set its limits
+    Queue(queue::Queue),
     /// List workers
     Workers(workers::Workers),
     /// Drain a worker, or say how well it is
@@ -211,6 +214,7 @@ impl Command {
             Command::Stats(stats) => stats.run(out),
             Command::Audit(audit) => audit.run(out),
             Command::Queues(queues) => queues.run(out),
+            Command::Queue(queue) => queue.run(programs, out),
             Command::Workers(workers) => workers.run(out),
             Command::Worker(worker) => worker.run(programs, out),
             Command::Routing(routing) => routing.run(programs, out),

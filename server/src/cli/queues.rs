@@ -7,7 +7,7 @@ use super::table::Table;
 use super::time::duration;
 use super::{Error, Exit};
 use antiphon_engine::{Partition, Wait, Why};
-use antiphon_history::Timestamp;
+use antiphon_history::{QueueSettings, QueueState, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 const EXAMPLES: &str = "\
@@ -109,6 +109,7 @@ impl Queues {
                 .flat_map(|state| state.present.values())
                 .flat_map(|record| record.offer.queues.iter().map(String::as_str)),
         );
+        names.extend(found.queues().map(|(name, _)| name.as_str()));
         if let Some(wanted) = &self.queue {
             if !names.contains(wanted.as_str()) {
                 return Err(Error::no_such(&self.store.store, "task queue", wanted));
@@ -118,13 +119,14 @@ impl Queues {
         let now = out.style.now;
         let nothing = Depth::default();
         let mut table =
-            Table::new(&["QUEUE", "WAITING", "OLDEST", "IN FLIGHT", "BACKING OFF", "HELD", "WORKERS", "WHY"]);
+            Table::new(&["QUEUE", "WAITING", "OLDEST", "IN FLIGHT", "BACKING OFF", "HELD", "WORKERS", "STATE", "WHY"]);
         for name in &names {
             let (depth, workers) = (depths.get(*name).unwrap_or(&nothing), subscribed(name));
             if out.json {
                 let mut fields = vec![("queue", (*name).into())];
                 fields.extend(depth.fields(now));
                 fields.push(("workers", workers.into()));
+                fields.extend(said(&found, name));
                 out.json(&Json::Object(fields))?;
                 continue;
             }
@@ -137,6 +139,7 @@ impl Queues {
                 (Paint::Plain, depth.backing_off.to_string()),
                 (if depth.held > 0 { Paint::Bad } else { Paint::Plain }, depth.held.to_string()),
                 (if workers == 0 { Paint::Warn } else { Paint::Plain }, workers.to_string()),
+                state(&found, name),
                 (Paint::Dim, why.join(", ")),
             ]);
         }
@@ -147,4 +150,50 @@ impl Queues {
         }
         Ok(Exit::Done)
     }
+}
+
+/// How a queue stands, as operators left it.
+fn state(found: &Entities, queue: &str) -> (Paint, String) {
+    let said = found.queues().find(|(name, _)| name.as_str() == queue).map(|(_, state)| state);
+    match said {
+        Some(QueueState { paused: Some(pause), .. }) => {
+            let why = if pause.why.is_empty() { String::new() } else { format!(": {}", pause.why) };
+            (Paint::Warn, format!("paused by {}{why}", pause.who))
+        }
+        Some(state) if !state.settings.is_default() => (Paint::Plain, state.settings.to_string().trim().to_owned()),
+        _ => (Paint::Plain, String::new()),
+    }
+}
+
+/// The same as JSON.
+fn said(found: &Entities, queue: &str) -> Vec<(&'static str, Json)> {
+    let said = found.queues().find(|(name, _)| name.as_str() == queue).map(|(_, state)| state);
+    let paused = said.and_then(|state| state.paused.as_ref()).map(|pause| {
+        Json::Object(vec![
+            ("at", pause.at.into()),
+            ("who", pause.who.as_str().into()),
+            ("why", pause.why.as_str().into()),
+        ])
+    });
+    vec![("paused", paused.into()), ("settings", said.map(|state| settings(&state.settings)).into())]
+}
+
+/// The settings of a queue.
+fn settings(settings: &QueueSettings) -> Json {
+    let QueueSettings { in_flight_max, per_key_max, rate, waiting_max, weights } = settings;
+    let rate = rate.map(|rate| {
+        Json::Object(vec![
+            ("count", rate.count.into()),
+            ("period_ms", rate.period_ms.into()),
+            ("burst", rate.burst.into()),
+        ])
+    });
+    let weights = weights.iter().map(|(key, weight)| Json::List(vec![key.as_str().into(), (*weight).into()]));
+    Json::Object(vec![
+        ("in_flight_max", (*in_flight_max).into()),
+        ("per_key_max", (*per_key_max).into()),
+        ("rate", rate.into()),
+        ("waiting_max", (*waiting_max).into()),
+        ("weights", Json::List(weights.collect())),
+    ])
 }
