@@ -283,3 +283,21 @@ fn every_stored_name_is_in_the_page_of_the_format() {
         }
     }
 }
+
+#[test]
+fn every_row_of_dispatch_names_tests_that_exist_or_says_why_it_has_none() {
+    let page = std::fs::read_to_string(root().join("docs/dispatch.md")).unwrap();
+    let sources: String = sources().into_iter().map(|(_, text)| text).collect();
+    for (letter, count) in [("A", 12), ("B", 12), ("C", 13), ("D", 13), ("E", 13)] {
+        for number in 1..=count {
+            let row = format!("| {letter}-T{number} |");
+            let line = page.lines().find(|line| line.starts_with(&row));
+            let line = line.unwrap_or_else(|| panic!("docs/dispatch.md has no row {letter}-T{number}"));
+            let tests: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+            assert!(!tests.is_empty() || line.contains("left out:"), "{letter}-T{number} names no test and no reason");
+            for test in tests {
+                assert!(sources.contains(&format!("fn {test}(")), "{letter}-T{number}: there is no test {test}");
+            }
+        }
+    }
+}

@@ -259,7 +259,7 @@ mod tests {
         assert!(refused(|settings| settings.rate = Some(QueueRate { burst: 0, ..rate })).starts_with("rate.burst"));
         let never = QueueRate { period_ms: 0, ..rate };
         assert!(refused(|settings| settings.rate = Some(never)).starts_with("rate.period_ms"));
-        assert!(refused(|settings| drop(settings.weights.insert("a".into(), 1_001))).contains("1001 for \"a\""));
+        assert!(refused(|settings| _ = settings.weights.insert("a".into(), 1_001)).contains("1001 for \"a\""));
         assert!(refused(|settings| settings.in_flight_max = Some(0)).ends_with("[A0039]"));
         let most = QueueSettings { in_flight_max: Some(1), rate: Some(rate), ..QueueSettings::default() };
         assert_eq!(most.check(), Ok(()));
