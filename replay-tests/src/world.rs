@@ -355,6 +355,8 @@ impl World {
         let runs = self.runs();
         let last = runs.keys().last().map_or(0, |run| run.0);
         self.partition = partition(&self.programs, self.config, self.segments, last);
+        // As an opening does: engine time goes on from the latest recorded moment.
+        self.partition.step(Input::Tick, Timestamp(self.now));
         self.standing().iter().for_each(|row| self.partition.load_entity(row));
         self.partition.set_loading(true);
         for spec in self.workers.clone() {
