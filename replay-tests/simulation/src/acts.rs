@@ -3,6 +3,7 @@
 use crate::broken::Checked;
 use crate::plan::{Act, Fault, Kind};
 use crate::sometimes::Point;
+use crate::wide::Feature;
 use crate::workers::{How, Wrong};
 use crate::world::{Death, World};
 use antiphon_engine::Input;
@@ -94,6 +95,7 @@ impl World<'_> {
                 self.around.broken.store(a.is_multiple_of(2), Ordering::Relaxed);
                 return self.die(Point::CrashBeforeTake, false);
             }
+            _ => self.wide_act(act)?,
         }
         if b.is_multiple_of(self.plan.batching) { self.flush() } else { Ok(()) }
     }
@@ -109,6 +111,9 @@ impl World<'_> {
     pub(crate) fn heal(&mut self) -> Checked {
         self.trace.tell(|| "== everything is healed".to_owned());
         self.dies = None;
+        if self.plan.features.contains(&Feature::Routines) {
+            self.routines_rest()?;
+        }
         if self.around.broken.swap(false, Ordering::Relaxed) {
             self.die(Point::CrashBeforeTake, false)?;
         }

@@ -1,8 +1,10 @@
 //! The book: everything durable, read event by event, and held against the promises.
 
 use crate::broken::{Broken, Checked};
+use crate::entities::Entities;
 use crate::interpret::value;
 use crate::talk::{Connected, Phase, Talk};
+use crate::told::{Given, LegKey, Told, is_of};
 use antiphon_history::{
     ActivityCall, ActivityOutcome, Bytes, ConversationEvent, ConversationKey, ConversationOutcome, Digest, Events,
     HistoryFile, Ordinal, Payload, PayloadData, Record, Response, Role, RunEvent, RunKey, RunStarted, SegmentBody,
@@ -11,25 +13,14 @@ use antiphon_history::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What a worker said first, for one leg.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Given {
-    Completed(u64),
-    Failed { code: u64, retryable: bool },
-    Nothing,
-}
-
-/// The first genuine answers, by leg.
-pub(crate) type Answers = BTreeMap<(ConversationKey, u32), Given>;
-
 /// All runs, as the durable record tells of them.
 #[derive(Default)]
 pub(crate) struct Book {
     pub(crate) runs: BTreeMap<RunKey, RunBook>,
     pub(crate) by_workflow: BTreeMap<String, Vec<RunKey>>,
     payloads: BTreeMap<Digest, Bytes>,
-    /// The histories of entities.
-    entities: BTreeMap<RunKey, HistoryFile>,
+    /// What else has a stream.
+    pub(crate) entities: Entities,
 }
 
 /// One run.
@@ -55,29 +46,33 @@ pub(crate) struct ActivityBook {
     pub(crate) attempt: u32,
     pub(crate) talk: Option<Talk>,
     pub(crate) sent: u32,
+    /// What was answered under a lease, by attempt and leg.
+    responses: BTreeMap<(u32, u32), Response>,
     pub(crate) resolved: bool,
     pub(crate) withdrawn: bool,
 }
 
 impl Book {
     /// Takes in a segment that has become durable.
-    pub(crate) fn take_in(&mut self, body: &Bytes, answers: &Answers, connected: Connected<'_>) -> Checked {
+    pub(crate) fn take_in(&mut self, body: &Bytes, told: &Told, connected: Connected<'_>) -> Checked {
         let unreadable = |error: String| Broken::new(2, "a segment cannot be read", error);
         let body = SegmentBody::read(body).map_err(|error| unreadable(error.to_string()))?;
         self.payloads.extend(body.payloads.iter().cloned());
         for bytes in body.records {
             let record = Record::read(&bytes).map_err(|error| unreadable(error.to_string()))?;
             let key = record.run;
-            self.record(record, bytes, answers, connected).map_err(|broken| broken.in_run(key))?;
+            self.record(record, bytes, told, connected).map_err(|broken| broken.in_run(key))?;
         }
-        Ok(())
+        self.entities.check_slots(&self.runs)
     }
 
-    fn record(&mut self, record: Record, bytes: Bytes, answers: &Answers, connected: Connected<'_>) -> Checked {
+    fn record(&mut self, record: Record, bytes: Bytes, told: &Told, connected: Connected<'_>) -> Checked {
         let Record { run: key, first_seq, at, events } = record;
         if key.is_entity() {
-            self.entities.entry(key).or_default().records.push(bytes);
-            return Ok(());
+            let Events::Entity(events) = events else {
+                return Err(Broken::new(4, "an entity has events of another kind", format!("{key:?}")));
+            };
+            return self.entities.record(key, &events, bytes, at);
         }
         if let Events::Run(events) = &events
             && let Some(RunEvent::RunStarted(started)) = events.first()
@@ -98,7 +93,7 @@ impl Book {
             Events::Run(events) => {
                 for (mut event, seq) in events.into_iter().zip(first_seq..) {
                     join(&mut run.history, &self.payloads, event.payloads_mut());
-                    run.run_event(&event, seq, at, (key, answers))?;
+                    run.run_event(&event, seq, at, (key, told))?;
                     run.events.push((at, event));
                 }
             }
@@ -107,7 +102,7 @@ impl Book {
                 for (mut event, seq) in events.into_iter().zip(first_seq..) {
                     join(&mut run.history, &self.payloads, event.payloads_mut());
                     let conversation = ConversationKey { run: key, ordinal, attempt };
-                    run.conversation_event(conversation, &event, seq, at, answers, connected)?;
+                    run.conversation_event(conversation, &event, seq, at, told, connected)?;
                 }
             }
         }
@@ -124,13 +119,28 @@ impl Book {
         there.then_some((activity.attempt, talk))
     }
 
+    /// What is on record as the answer of a leg under a lease.
+    pub(crate) fn response(&self, (conversation, leg): LegKey) -> Option<&Response> {
+        let activity = self.runs.get(&conversation.run)?.activities.get(&conversation.ordinal.0)?;
+        activity.responses.get(&(conversation.attempt, leg))
+    }
+
+    /// Whether a leg was sent and has not ended, by the record.
+    pub(crate) fn is_under_way(&self, (conversation, leg): LegKey) -> bool {
+        let run = self.runs.get(&conversation.run);
+        let activity = run.and_then(|run| run.activities.get(&conversation.ordinal.0));
+        activity.filter(|activity| activity.attempt == conversation.attempt).is_some_and(|activity| {
+            activity.talk.as_ref().is_some_and(|talk| talk.leg == leg && talk.phase == Phase::Sent)
+        })
+    }
+
     pub(crate) fn newest(&self, workflow: &str) -> Option<&RunBook> {
         self.runs.get(self.by_workflow.get(workflow)?.last()?)
     }
 
     pub(crate) fn histories(&self) -> BTreeMap<RunKey, HistoryFile> {
         let runs = self.runs.iter().map(|(key, run)| (*key, run.history.clone()));
-        runs.chain(self.entities.clone()).collect()
+        runs.chain(self.entities.histories()).collect()
     }
 }
 
@@ -175,7 +185,7 @@ impl RunBook {
         self.events.last().map(|(_, event)| event).filter(|_| self.ended)
     }
 
-    fn run_event(&mut self, event: &RunEvent, seq: u64, at: Timestamp, (key, answers): (RunKey, &Answers)) -> Checked {
+    fn run_event(&mut self, event: &RunEvent, seq: u64, at: Timestamp, (key, told): (RunKey, &Told)) -> Checked {
         let wrong = |what: &'static str| Err(Broken::new(4, what, format!("event {seq}: {event}")));
         let unless = |fits: bool, what: &'static str| if fits { Ok(()) } else { wrong(what) };
         if seq != self.events.len() as u64 + 1 {
@@ -193,6 +203,7 @@ impl RunBook {
                     attempt: 0,
                     talk: None,
                     sent: 0,
+                    responses: BTreeMap::new(),
                     resolved: false,
                     withdrawn: false,
                 };
@@ -208,7 +219,7 @@ impl RunBook {
             RunEvent::ActivityResolved { ordinal, outcome } => match self.activities.get_mut(&ordinal.0) {
                 Some(activity) if !activity.resolved && !activity.withdrawn => {
                     activity.resolved = true;
-                    activity.check_outcome(outcome, at, (key, *ordinal, answers))?;
+                    activity.check_outcome(outcome, at, (key, *ordinal, told))?;
                 }
                 _ => return wrong("an activity was resolved that was not open"),
             },
@@ -258,20 +269,20 @@ impl RunBook {
         event: &ConversationEvent,
         seq: u64,
         at: Timestamp,
-        answers: &Answers,
+        told: &Told,
         connected: Connected<'_>,
     ) -> Checked {
         let Some(activity) = self.activities.get_mut(&conversation.ordinal.0) else {
             return Err(Broken::new(4, "a conversation has no activity", format!("{conversation} {}", event.name())));
         };
         if conversation.attempt != activity.attempt {
-            activity.next_attempt(conversation, event, at)?;
+            activity.next_attempt(conversation, event, at, told)?;
             activity.talk = Some(Talk::begin(event, seq, at)?);
             activity.attempt = conversation.attempt;
             return Ok(());
         }
         let Some(talk) = &mut activity.talk else { return Ok(()) };
-        talk.follow(event, seq, at, &activity.call, connected)
+        talk.follow(event, seq, at, &activity.call, connected, |leg| told.held_until((conversation, leg)))
             .map_err(|broken| Broken { detail: format!("{conversation}: {}", broken.detail), ..broken })?;
         match event {
             ConversationEvent::Sent { .. } => {
@@ -281,14 +292,11 @@ impl RunBook {
                 }
             }
             ConversationEvent::Received { leg, response } => {
-                let given = answers.get(&(conversation, *leg));
-                let fits = match (given, response) {
-                    (Some(Given::Completed(_)), Response::Completed { .. }) => true,
-                    (Some(Given::Failed { retryable, .. }), Response::Failed { retryable: recorded, .. }) => {
-                        retryable == recorded
-                    }
-                    _ => false,
-                };
+                let given = told.answers((conversation, *leg));
+                let fits = given.iter().any(|given| given.fits(response));
+                if talk.lease_ms.is_some() {
+                    activity.responses.insert((conversation.attempt, *leg), response.clone());
+                }
                 if !fits {
                     let detail = format!("{conversation} leg {leg}: {response:?} is recorded, given was {given:?}");
                     return Err(Broken::new(5, "an answer was recorded that its worker did not give", detail));
@@ -302,7 +310,13 @@ impl RunBook {
 
 impl ActivityBook {
     /// Whether another attempt may begin, now and with this wait.
-    fn next_attempt(&self, conversation: ConversationKey, event: &ConversationEvent, at: Timestamp) -> Checked {
+    fn next_attempt(
+        &self,
+        conversation: ConversationKey,
+        event: &ConversationEvent,
+        at: Timestamp,
+        told: &Told,
+    ) -> Checked {
         let wrong = |what: &'static str| Err(Broken::new(4, what, conversation.to_string()));
         let options = &self.call.options;
         // A call that was withdrawn in the turn that asked for it still gets its conversation, which closes at once.
@@ -324,8 +338,19 @@ impl ActivityBook {
         }
         let growth = 1u64 << (conversation.attempt - 2);
         let wait = (options.retry.initial_ms * growth).min(options.retry.max_ms);
+        let before = ConversationKey { attempt: self.attempt, ..conversation };
+        // Its worker may have said how long.
+        let asked = told.answers((before, talk.leg)).iter().filter_map(|given| match given {
+            Given::Failed { retry_after_ms, .. } => *retry_after_ms,
+            _ => None,
+        });
+        let waits: Vec<u64> = asked.chain([wait]).collect();
         match event {
-            ConversationEvent::Scheduled { visible_at, .. } if visible_at.unwrap_or(at) == at.plus_ms(wait) => Ok(()),
+            ConversationEvent::Scheduled { visible_at, .. }
+                if waits.iter().any(|wait| visible_at.unwrap_or(at) == at.plus_ms(*wait)) =>
+            {
+                Ok(())
+            }
             _ => wrong("an attempt does not wait as its policy says"),
         }
     }
@@ -334,23 +359,22 @@ impl ActivityBook {
         &self,
         outcome: &ActivityOutcome,
         at: Timestamp,
-        (run, ordinal, answers): (RunKey, Ordinal, &Answers),
+        (run, ordinal, told): (RunKey, Ordinal, &Told),
     ) -> Checked {
         let wrong = |what: &'static str| Err(Broken::new(4, what, format!("{ordinal}: {outcome:?}")));
         let Some(talk) = self.talk.as_ref().filter(|talk| talk.phase == Phase::Closed) else {
             return wrong("an activity was resolved before its conversation closed");
         };
-        let given = answers.get(&(ConversationKey { run, ordinal, attempt: self.attempt }, talk.leg));
+        let given = told.answers((ConversationKey { run, ordinal, attempt: self.attempt }, talk.leg));
         let options = &self.call.options;
         let (closed, fits) = match outcome {
             ActivityOutcome::Completed { result } => {
-                (ConversationOutcome::Completed, given == Some(&Given::Completed(value(result.first()))))
+                let recorded = talk.response.as_ref().is_some_and(|response| is_of(response, result));
+                (ConversationOutcome::Completed, recorded && given.contains(&Given::Completed(value(result.first()))))
             }
             ActivityOutcome::Failed { failure, attempts } => {
-                let last = match given {
-                    Some(Given::Failed { code, .. }) => *code == value(failure.details.as_ref()),
-                    _ => false,
-                };
+                let told = value(failure.details.as_ref());
+                let last = given.iter().any(|given| matches!(given, Given::Failed { code, .. } if *code == told));
                 (ConversationOutcome::Failed, last && *attempts == self.attempt)
             }
             ActivityOutcome::TimedOut { kind, attempts } => {

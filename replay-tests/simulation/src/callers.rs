@@ -58,6 +58,12 @@ enum AskedKind {
 }
 
 impl Callers {
+    /// A number for something that is asked.
+    pub(crate) fn number(&mut self) -> ReplyTo {
+        self.next += 1;
+        ReplyTo(self.next)
+    }
+
     pub(crate) fn begins(&mut self, conversation: ConversationKey) -> u32 {
         // By activity: another attempt would run the body again, too.
         let times = self.begun.entry(ConversationKey { attempt: 1, ..conversation }).or_default();
@@ -106,8 +112,7 @@ fn target(workflow: &str) -> Target {
 
 impl World<'_> {
     fn asks(&mut self, workflow: &str, kind: AskedKind) -> ReplyTo {
-        self.callers.next += 1;
-        let to = ReplyTo(self.callers.next);
+        let to = self.callers.number();
         let known = self.book.newest(workflow).is_some();
         self.callers.waiting.insert(to, Asked { workflow: workflow.to_owned(), kind, known });
         to
@@ -255,6 +260,12 @@ impl World<'_> {
 
     /// An answer has left the engine. What it says must be on record already (invariant 1).
     pub(crate) fn replied(&mut self, to: ReplyTo, reply: Reply) -> Checked {
+        if let Some(asked) = self.pulling.waiting.remove(&to) {
+            return self.worker_replied(asked, reply);
+        }
+        if self.operators.remove(&to) {
+            return self.operator_replied(reply);
+        }
         let asked = self.callers.waiting.remove(&to).or_else(|| self.callers.gone.remove(&to));
         let Some(asked) = asked else {
             return Err(Broken::new(4, "a caller was answered twice", format!("{to:?}: {reply:?}")));

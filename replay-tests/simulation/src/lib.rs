@@ -12,7 +12,8 @@
 //! | `interpret.rs`, `combine.rs` | carries a program out on the engine's futures |
 //! | `world.rs`, `acts.rs`, `workers.rs`, `callers.rs` | what happens, as between engine and store in the runtime |
 //! | `store.rs`, `recorded.rs` | where segments go: a model, or the recorder's stores |
-//! | `book.rs`, `talk.rs`, `model.rs`, `life.rs` | the oracles |
+//! | `wide.rs`, `pullers.rs`, `jobs.rs` | what some seeds have besides: workers that ask, routines, operators |
+//! | `book.rs`, `talk.rs`, `told.rs`, `pulled.rs`, `vain.rs`, `entities.rs`, `slots.rs`, `model.rs`, `life.rs` | the oracles |
 //! | `shrink.rs`, `campaign.rs` | what is done about a seed that breaks something, and many seeds |
 //!
 //! Nothing here reads a clock or draws from outside but `campaign.rs`, which counts minutes.
@@ -24,20 +25,28 @@ mod callers;
 mod campaign;
 mod combine;
 mod encode;
+mod entities;
 #[cfg(feature = "planted")]
 pub mod faults;
 mod interpret;
+mod jobs;
 mod life;
 mod model;
 mod plan;
 mod program;
+mod pulled;
+mod pullers;
 mod recorded;
 mod rng;
 mod shrink;
+mod slots;
 mod sometimes;
 mod store;
 mod talk;
+mod told;
 mod trace;
+mod vain;
+mod wide;
 mod workers;
 mod world;
 

@@ -12,7 +12,8 @@ use crate::talk::Phase;
 use crate::world::World;
 use antiphon_engine::{Programs, replay, replay_prefix};
 use antiphon_history::{
-    ActivityOutcome, ConversationOutcome, Events, Ordinal, Payload, Record, Role, RunEvent, RunKey, TimeoutKind,
+    ActivityOutcome, ConversationOutcome, Events, ExitReason, Ordinal, Payload, Record, Role, RunEvent, RunKey,
+    TimeoutKind,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -101,7 +102,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 impl World<'_> {
     fn live(&mut self, look: Look, life: &mut Life) -> Checked {
-        for number in 0..self.plan.workers {
+        for number in (0..self.plan.workers).filter(|_| !self.plan.away) {
             self.join(number)?;
         }
         for act in &self.plan.acts {
@@ -114,6 +115,7 @@ impl World<'_> {
         }
         self.heal()?;
         self.check_end()?;
+        self.book.entities.routines.values().for_each(|routine| routine.meet(&mut self.sometimes));
         let programs = self.programs().clone();
         for (place, (key, run)) in self.book.runs.iter().enumerate() {
             let tree = run.started.input.first().and_then(Payload::bytes).and_then(|bytes| Node::from_bytes(bytes));
@@ -159,7 +161,10 @@ impl World<'_> {
         if (stats.live_runs, stats.held_bytes, stats.waiting) != (0, 0, 0) {
             return Err(Broken::new(7, "closed runs do not leave memory", format!("{stats:?}")));
         }
-        if self.callers.is_waiting() {
+        if !self.pulling.waiting.is_empty() {
+            self.wait_for_claims()?;
+        }
+        if self.callers.is_waiting() || !self.operators.is_empty() {
             return Err(Broken::new(9, "a caller was never answered", "every run has ended"));
         }
         for (key, run) in &self.book.runs {
@@ -298,6 +303,9 @@ fn sometimes_of(outcome: &ActivityOutcome, run: &RunBook, ordinal: u32, sometime
         }),
         ActivityOutcome::NoWorker { .. } => sometimes.met(Point::NoWorkerFailedFast),
         _ => {}
+    }
+    if activity.talk.as_ref().is_some_and(|talk| talk.last_exit == Some(ExitReason::LeaseExpired)) {
+        sometimes.met(Point::LeaseExpired);
     }
     let left_out = activity.talk.as_ref().is_some_and(|talk| talk.spared);
     if left_out && activity.talk.as_ref().is_some_and(|talk| talk.outcome != Some(ConversationOutcome::Cancelled)) {

@@ -2,6 +2,7 @@
 
 use crate::program::Node;
 use crate::rng::Rng;
+use crate::wide::Feature;
 use antiphon_engine::Config;
 use std::fmt;
 
@@ -83,6 +84,22 @@ pub(crate) enum Kind {
     FailCommit,
     Crash,
     Deploy,
+    PullJoin,
+    PullLeave,
+    PullAlive,
+    PullDrain,
+    Claim,
+    PullComplete,
+    PullFail,
+    PullRelease,
+    PullHold,
+    PullVanish,
+    PullWrong,
+    RoutineCreate,
+    RoutineVerb,
+    RoutinesDue,
+    Reconcile,
+    Quiet,
 }
 
 /// Every kind of act with its weight, and the fault that it belongs to.
@@ -137,6 +154,9 @@ impl fmt::Display for Act {
 pub struct Plan {
     pub(crate) seed: u64,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) features: Vec<Feature>,
+    /// Workers of the engine's process come later, if ever: work is left for those who ask.
+    pub(crate) away: bool,
     /// One per workflow id.
     pub(crate) programs: Vec<Node>,
     pub(crate) acts: Vec<Act>,
@@ -167,7 +187,10 @@ impl Plan {
         let weights = weights(&faults, &mut rng);
         let count = *rng.pick(&[60, 200, 400]);
         let acts = (0..count).map(|_| draw(&weights, &mut rng)).collect();
-        Plan { seed, faults, programs, acts, config, batching, workers, capacity }
+        let (features, away) = (Vec::new(), false);
+        let mut plan = Plan { seed, faults, features, away, programs, acts, config, batching, workers, capacity };
+        plan.widen();
+        plan
     }
 
     pub(crate) fn has(&self, fault: Fault) -> bool {
@@ -204,7 +227,7 @@ fn weights(faults: &[Fault], rng: &mut Rng) -> Vec<(Kind, u32)> {
     kinds.map(|(kind, weight, _)| (kind, if rng.chance(1, 8) { weight.div_ceil(10) } else { weight })).collect()
 }
 
-fn draw(weights: &[(Kind, u32)], rng: &mut Rng) -> Act {
+pub(crate) fn draw(weights: &[(Kind, u32)], rng: &mut Rng) -> Act {
     let mut left = rng.below(weights.iter().map(|(_, weight)| weight).sum());
     let mut chosen = Kind::Due;
     for (kind, weight) in weights {
@@ -219,7 +242,7 @@ fn draw(weights: &[(Kind, u32)], rng: &mut Rng) -> Act {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "faults: {:?}", self.faults)?;
+        writeln!(f, "faults: {:?}, besides: {:?}", self.faults, self.features)?;
         writeln!(
             f,
             "workers: {} of {} places; a commit after about every {} acts; evicted after {} ms, at most {} waiting",

@@ -6,7 +6,12 @@ use antiphon_recorder::conformance::{Picture, picture};
 use antiphon_recorder::memory::MemoryStore;
 use antiphon_recorder::{Durability, Error, Reader, Store, Tip, sqlite};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{DirEntry, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use tempfile::TempDir;
 
 /// Where a store lies.
@@ -40,6 +45,14 @@ impl Recorded {
         let parent = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() };
         let parent = parent.expect("there is a place for temporary folders");
         let folder = parent.path().join("store-0");
+        match NEW.get() {
+            Some(files) => lay(files, &folder).expect("a store can be laid down"),
+            None => {
+                drop(sqlite::open(&folder, &options())?);
+                // Where two threads are the first, either's will do.
+                let _ = NEW.set(lift(&folder).expect("a closed store can be read"));
+            }
+        }
         Recorded::at(Place::Folder { parent, folder, copies: 0 })
     }
 
@@ -70,9 +83,29 @@ fn options() -> sqlite::Options {
     sqlite::Options { durability: Durability::Process, min_free_bytes: u64::MAX, ..sqlite::Options::default() }
 }
 
+/// A store that was made and closed. Each life begins with one: making it is a tenth of a life's time, and is broken on
+/// purpose elsewhere.
+static NEW: OnceLock<Vec<(OsString, Vec<u8>)>> = OnceLock::new();
+
+fn lift(folder: &Path) -> std::io::Result<Vec<(OsString, Vec<u8>)>> {
+    let file = |entry: std::io::Result<DirEntry>| {
+        let entry = entry?;
+        Ok((entry.file_name(), std::fs::read(entry.path())?))
+    };
+    std::fs::read_dir(folder)?.map(file).collect()
+}
+
+fn lay(files: &[(OsString, Vec<u8>)], folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+    for (name, bytes) in files {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join(name))?;
+        file.write_all(bytes)?;
+    }
+    Ok(())
+}
+
 /// Copies a store as a death by `kill -9` would leave it: everything written is there, nothing was closed.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().mode(0o700).create(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;

@@ -48,6 +48,9 @@ impl Shrinking {
         for fault in self.best.faults.clone() {
             self.take_if_broken(self.best.without(fault));
         }
+        for feature in self.best.features.clone() {
+            self.take_if_broken(self.best.without_feature(feature));
+        }
     }
 
     /// Leaves out stretches of acts, long ones first.

@@ -54,9 +54,25 @@ pub(crate) enum Point {
     RunCompleted,
     RunFailed,
     RunCancelled,
+    ClaimTaken,
+    ClaimAnsweredAgain,
+    AnswerRepeated,
+    AnswerConflicting,
+    ClaimFenced,
+    ClaimReleased,
+    ClaimForged,
+    ClaimForeign,
+    ClaimRevision,
+    LeaseProlonged,
+    LeaseOutlivedEngine,
+    LeaseExpired,
+    SlotStarted,
+    SlotSkipped,
+    SlotRetried,
+    Repaired,
 }
 
-pub(crate) const POINTS: usize = Point::RunCancelled as usize + 1;
+pub(crate) const POINTS: usize = Point::Repaired as usize + 1;
 
 /// How often each point was met.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -141,6 +157,22 @@ const NAMES: [Point; POINTS] = [
     P::RunCompleted,
     P::RunFailed,
     P::RunCancelled,
+    P::ClaimTaken,
+    P::ClaimAnsweredAgain,
+    P::AnswerRepeated,
+    P::AnswerConflicting,
+    P::ClaimFenced,
+    P::ClaimReleased,
+    P::ClaimForged,
+    P::ClaimForeign,
+    P::ClaimRevision,
+    P::LeaseProlonged,
+    P::LeaseOutlivedEngine,
+    P::LeaseExpired,
+    P::SlotStarted,
+    P::SlotSkipped,
+    P::SlotRetried,
+    P::Repaired,
 ];
 
 #[cfg(test)]

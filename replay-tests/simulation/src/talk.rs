@@ -2,6 +2,7 @@
 //! engine's table, so that the two can disagree.
 
 use crate::broken::{Broken, Checked};
+use crate::jobs::{GONE_MS, SILENT_MS};
 use antiphon_engine::WorkerSpec;
 use antiphon_history::{
     ActivityCall, ConversationEvent, ConversationOutcome, ExitReason, LeftOut, LeftOutReason, Name, Response,
@@ -30,6 +31,10 @@ pub(crate) struct Talk {
     pub(crate) leg: u32,
     worker: Name,
     pub(crate) token: TokenHash,
+    /// A repair ended a leg by force: the one thing that ends a lease before its time.
+    pub(crate) forced: bool,
+    /// The lease of the leg under way.
+    pub(crate) lease_ms: Option<u64>,
     sent_at: Timestamp,
     pub(crate) visible_at: Timestamp,
     pub(crate) losses: u32,
@@ -54,7 +59,12 @@ pub(crate) fn is_loss(reason: &ExitReason) -> bool {
 fn is_at_fault(reason: &ExitReason) -> bool {
     matches!(
         reason,
-        ExitReason::WorkerExit | ExitReason::WorkerDied { .. } | ExitReason::Panicked { .. } | ExitReason::LeaseExpired
+        ExitReason::WorkerExit
+            | ExitReason::WorkerDied { .. }
+            | ExitReason::Panicked { .. }
+            | ExitReason::LeaseExpired
+            | ExitReason::Forced
+            | ExitReason::Redriven
     )
 }
 
@@ -73,6 +83,8 @@ impl Talk {
             leg: 0,
             worker: Name::default(),
             token: TokenHash([0; 16]),
+            forced: false,
+            lease_ms: None,
             sent_at: at,
             visible_at: visible_at.unwrap_or(at),
             losses: 0,
@@ -84,6 +96,11 @@ impl Talk {
         })
     }
 
+    /// Whether this worker lost an earlier leg.
+    pub(crate) fn lost_by(&self, worker: &str) -> bool {
+        self.excluded.iter().any(|lost| lost == worker)
+    }
+
     pub(crate) fn follow(
         &mut self,
         event: &ConversationEvent,
@@ -91,6 +108,7 @@ impl Talk {
         at: Timestamp,
         call: &ActivityCall,
         connected: Connected<'_>,
+        held_until: impl Fn(u32) -> Option<Timestamp>,
     ) -> Checked {
         use ConversationEvent as E;
         if seq != self.next_seq {
@@ -101,14 +119,17 @@ impl Talk {
         let options = &call.options;
         self.phase = match (self.phase, event) {
             (Phase::Queued, E::NoWorker { .. }) => Phase::Queued,
-            (Phase::Queued, E::WorkerSelected { leg, worker, token, why, .. }) if *leg == self.leg + 1 => {
+            (Phase::Queued, E::WorkerSelected { leg, worker, token, why, lease_ms }) if *leg == self.leg + 1 => {
                 if at < self.visible_at {
                     return Err(wrong("a leg began before its wait was over", format!("leg {leg} at {}", at.0)));
                 }
                 if self.losses > options.max_losses || options.at_most_once && *leg > 1 {
                     return Err(wrong("a leg went out although its budget was used up", format!("leg {leg}")));
                 }
-                self.check_choice(worker, call, connected)?;
+                if lease_ms.is_none() {
+                    self.check_choice(worker, call, connected)?;
+                }
+                self.lease_ms = *lease_ms;
                 let lost_one = |left: &LeftOut| left.reason == LeftOutReason::LostEarlierLeg;
                 self.spared |= why.as_ref().is_some_and(|why| why.left_out.iter().any(lost_one));
                 (self.leg, self.worker, self.token) = (*leg, worker.clone(), *token);
@@ -124,7 +145,7 @@ impl Talk {
                 Phase::Answered
             }
             (Phase::Sent, E::Exited { leg, reason, visible_at, .. }) if *leg == self.leg => {
-                self.exited(reason, at, call)?;
+                self.exited(reason, at, call, held_until(*leg))?;
                 self.visible_at = visible_at.unwrap_or(at);
                 Phase::Queued
             }
@@ -153,7 +174,28 @@ impl Talk {
         Ok(())
     }
 
-    fn exited(&mut self, reason: &ExitReason, at: Timestamp, call: &ActivityCall) -> Checked {
+    fn exited(
+        &mut self,
+        reason: &ExitReason,
+        at: Timestamp,
+        call: &ActivityCall,
+        held_until: Option<Timestamp>,
+    ) -> Checked {
+        let leased = match reason {
+            ExitReason::LeaseExpired | ExitReason::Released => self.lease_ms.is_some(),
+            ExitReason::WorkerExit | ExitReason::EngineRestart | ExitReason::Redriven => self.lease_ms.is_none(),
+            _ => true,
+        };
+        if !leased {
+            return Err(wrong("a leg ended as only one with, or only one without, a lease may", reason.to_string()));
+        }
+        // What its worker was told, or asked for itself, goes before the length on record.
+        let until = held_until.or(self.lease_ms.map(|ms| self.sent_at.plus_ms(ms)));
+        if *reason == ExitReason::LeaseExpired && until.is_some_and(|until| at < until) {
+            let detail = format!("leg {} at {}, held until {until:?}", self.leg, at.0);
+            return Err(wrong("a leg was taken away from a worker that had its lease", detail));
+        }
+        self.forced |= *reason == ExitReason::Forced;
         if is_loss(reason) {
             self.losses += 1;
         }
@@ -166,6 +208,9 @@ impl Talk {
             ExitReason::TimedOut { kind: TimeoutKind::ScheduleToStart } => {
                 return Err(wrong("a leg that was sent ran into schedule-to-start", format!("leg {}", self.leg)));
             }
+            // At the earliest: what its worker told meanwhile is not on record.
+            ExitReason::Redriven => Some(SILENT_MS),
+            ExitReason::Forced => Some(GONE_MS),
             _ => Some(0),
         };
         self.last_exit = Some(reason.clone());
@@ -180,7 +225,9 @@ impl Talk {
     }
 
     fn closed_unanswered(&mut self, outcome: ConversationOutcome, call: &ActivityCall) -> Checked {
-        let over = self.losses > call.options.max_losses || call.options.at_most_once && self.losses > 0;
+        let released = self.last_exit == Some(ExitReason::Released);
+        let once = call.options.at_most_once && (self.losses > 0 || released);
+        let over = self.losses > call.options.max_losses || once;
         let fits = match outcome {
             ConversationOutcome::Completed | ConversationOutcome::Failed => false,
             ConversationOutcome::Lost => over,

@@ -1,6 +1,6 @@
 //! What happened, as one digest: inputs, segments and effects in order. The same seed must give the same digest.
 
-use antiphon_engine::{Effect, Input, Reply};
+use antiphon_engine::{Effect, Input, Reply, WorkersReply};
 use antiphon_history::{Bytes, Timestamp};
 
 /// Collected before it is hashed: long pieces are hashed several blocks at a time.
@@ -81,6 +81,12 @@ impl Trace {
                     Reply::Queues(_) => 10,
                 };
                 self.note(32 + kind, to.0);
+                if let Reply::Workers(WorkersReply::Claimed(claims)) = reply {
+                    for claim in claims {
+                        self.note(60, claim.fencing);
+                        self.collected.extend_from_slice(&claim.request.token.0);
+                    }
+                }
             }
         }
         self.tell(|| format!("    {effect:?}"));

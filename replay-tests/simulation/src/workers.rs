@@ -1,11 +1,11 @@
 //! Simulated workers: what they hold, and what they say about it, rightly or wrongly.
 
-use crate::book::Given;
 use crate::broken::{Broken, Checked};
 use crate::interpret::{failure, payload};
 use crate::plan::{Fault, Plan};
 use crate::program::{KINDS, LABEL, activity_name, queue_name};
 use crate::sometimes::Point;
+use crate::told::Given;
 use crate::world::World;
 use antiphon_conversation::{Answer, Request};
 use antiphon_engine::{Input, WorkerSpec};
@@ -22,7 +22,7 @@ pub(crate) struct Held {
 }
 
 /// Most legs of the past that may still be answered.
-const OLD_MAX: usize = 24;
+pub(crate) const OLD_MAX: usize = 24;
 /// Above the inline bound, so that a payload is kept beside its event.
 const LARGE_BYTES: usize = 17_000;
 
@@ -142,7 +142,10 @@ impl World<'_> {
             How::Panic => (Answer::Panicked { message: "boom".to_owned() }, Given::Nothing),
             How::Fail => {
                 let retryable = !b.is_multiple_of(8);
-                (Answer::Failed { failure: failure(code), retryable }, Given::Failed { code, retryable })
+                (
+                    Answer::Failed { failure: failure(code), retryable },
+                    Given::Failed { code, retryable, retry_after_ms: None },
+                )
             }
             How::Complete => {
                 let mut result = code.to_le_bytes().to_vec();
@@ -153,7 +156,7 @@ impl World<'_> {
                 (Answer::Completed { result: vec![Payload::binary(result)] }, Given::Completed(code))
             }
         };
-        self.answers.entry((conversation, leg)).or_insert(given);
+        self.told.says_first((conversation, leg), given);
         let stale = self.partition.stats().stale_answers;
         self.step(Input::Answered { conversation, leg, token, answer })?;
         if held.stopping && self.partition.stats().stale_answers > stale {
@@ -217,7 +220,7 @@ impl World<'_> {
     /// Gives an input that must be refused: it is counted, and neither the record nor the workers hear of it.
     fn changes_nothing(&mut self, input: Input, point: Point) -> Checked {
         // What is due anyway happens first, so that what follows is the input's own doing.
-        self.step(Input::Tick)?;
+        self.ticks()?;
         let before = (self.partition.batch_bytes(), self.partition.stats());
         let of = match &input {
             Input::Answered { conversation, leg, .. } | Input::Heartbeat { conversation, leg, .. } => {

@@ -1,18 +1,21 @@
 //! One simulated life: a partition, a store, workers and callers, and time. This file is the shell between engine and
 //! store; it does what `runtime/src/session.rs` does, without threads.
 
-use crate::book::{Answers, Book};
+use crate::book::Book;
 use crate::broken::{Broken, Checked};
 use crate::callers::Callers;
 use crate::interpret::Surroundings;
 use crate::plan::{Fault, Plan};
+use crate::pullers::{Pulling, pullers};
 use crate::sometimes::{Point, Sometimes};
 use crate::store::Keep;
+use crate::told::Told;
 use crate::trace::Trace;
+use crate::wide::Feature;
 use crate::workers::{Held, specs};
-use antiphon_engine::{Batch, Effect, Input, Origin, Partition, Programs, WorkerSpec};
-use antiphon_history::{RunKey, Timestamp, WorkflowKey, planted};
-use std::collections::BTreeMap;
+use antiphon_engine::{Batch, Effect, Input, Origin, Partition, Programs, ReplyTo, WorkerSpec};
+use antiphon_history::{Entity, RunKey, Timestamp, WorkflowKey, planted};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Where the next commit fails.
@@ -57,7 +60,10 @@ pub(crate) struct World<'p> {
     steady: [bool; 2],
     pub(crate) held: Vec<Held>,
     pub(crate) old: Vec<Held>,
-    pub(crate) answers: Answers,
+    pub(crate) told: Told,
+    pub(crate) pulling: Pulling,
+    /// Operators that wait for an answer.
+    pub(crate) operators: BTreeSet<ReplyTo>,
     pub(crate) callers: Callers,
     pub(crate) book: Book,
     pub(crate) trace: Trace,
@@ -107,7 +113,9 @@ impl<'p> World<'p> {
             steady: [true; 2],
             held: Vec::new(),
             old: Vec::new(),
-            answers: Answers::new(),
+            told: Told::default(),
+            pulling: Pulling { workers: pullers(plan), ..Pulling::default() },
+            operators: BTreeSet::new(),
             callers: Callers::default(),
             book: Book::default(),
             trace,
@@ -127,6 +135,11 @@ impl<'p> World<'p> {
     /// One input; the engine's own invariants are checked behind it.
     pub(crate) fn step(&mut self, input: Input) -> Checked {
         let now = self.now();
+        if matches!(input, Input::Tick) {
+            for workflow in self.partition.tick_needs(now) {
+                self.bring_in(&workflow)?;
+            }
+        }
         self.steps += 1;
         self.trace.input(&input, now);
         let workers_change =
@@ -136,6 +149,19 @@ impl<'p> World<'p> {
         }
         self.partition.step(input, now);
         self.partition.check().map_err(Broken::of_engine)
+    }
+
+    /// Lets happen what is due. What a routine starts may have something due at once.
+    pub(crate) fn ticks(&mut self) -> Checked {
+        const ENOUGH: usize = 100;
+        for _ in 0..ENOUGH {
+            let before = self.partition.batch_bytes();
+            self.step(Input::Tick)?;
+            if self.partition.batch_bytes() == before || !self.plan.features.contains(&Feature::Routines) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Hands the open batch to the store, if it is free; the batch before is finished first.
@@ -190,7 +216,7 @@ impl<'p> World<'p> {
             self.trace.segment(&body);
             self.store.append(&body, at).map_err(|error| Broken::of_store(&error))?;
             let connected = self.steady[1].then_some(&self.connected);
-            self.book.take_in(&body, &self.answers, connected)?;
+            self.book.take_in(&body, &self.told, connected)?;
         }
         match dies {
             Some(Death::BeforeEffects) => return self.die(Point::CrashBeforeEffects, true),
@@ -229,6 +255,7 @@ impl<'p> World<'p> {
         self.dies = None;
         self.archived = None;
         self.callers.lose_all();
+        self.operators.clear();
         // Legs of the process that died: their bodies may still say something, which must not count.
         let held = std::mem::take(&mut self.held);
         held.into_iter().for_each(|held| self.remember(held));
@@ -247,10 +274,12 @@ impl<'p> World<'p> {
         for spec in self.connected.clone().into_values() {
             self.step(Input::WorkerJoined(WorkerSpec::clone(&spec)))?;
         }
+        self.partition.settle_workers();
         for run in self.store.needs_loading().map_err(|error| Broken::of_store(&error))? {
             self.sometimes.met(Point::LoadedWithOpenConversation);
             self.load(run)?;
         }
+        self.pull_restarted();
         self.flush()
     }
 
@@ -258,6 +287,10 @@ impl<'p> World<'p> {
     pub(crate) fn compare_with_record(&self) -> Checked {
         for (key, run) in self.book.runs.iter().filter(|(key, _)| self.partition.has_run(**key)) {
             self.partition.check_recorded(*key, &run.history).map_err(Broken::of_engine)?;
+        }
+        let in_memory: BTreeMap<RunKey, &Entity> = self.partition.entities().collect();
+        if in_memory != self.book.entities.iter().collect() {
+            return Err(Broken::new(6, "an entity in memory is not what its record says", format!("{in_memory:?}")));
         }
         Ok(())
     }
