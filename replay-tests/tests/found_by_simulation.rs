@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use antiphon_engine::{Context, Input, Reply, RunFuture, replay, replay_prefix};
-use antiphon_history::Payload;
+use antiphon_history::{Payload, RetryPolicy};
 use antiphon_replay_tests::world::*;
 use std::pin::pin;
 
@@ -123,4 +123,30 @@ fn a_prefix_that_ends_before_a_side_effect_guesses_nothing() {
     world.start("a", "w", "1");
     let replayed = replay_prefix(&programs(&[("w", draws_or_calls)]), &world.history(1), 1).unwrap();
     assert_eq!((replayed.stopped, replayed.beyond), (None, vec![]));
+}
+
+const BEATING: (&str, Begin) = ("beating", |context, _| {
+    Box::pin(async move {
+        let call = with("work", "7", |options| {
+            options.heartbeat_ms = Some(3_000);
+            options.retry = RetryPolicy { max_attempts: 3, initial_ms: 900, ..RetryPolicy::default() };
+        });
+        done(&format!("{:?}", context.activity(call).await))
+    })
+});
+
+/// A leg whose lease had ended stood in line when its heartbeat was missed, and the next attempt took its place there.
+#[test]
+fn an_attempt_after_a_leg_whose_lease_had_ended_keeps_its_wait() {
+    let mut world = World::new(&[BEATING], vec![]);
+    world.puller("a", &["work"], 1);
+    world.start("x", "beating", "0");
+    world.claim_one("a", 40);
+    world.pass(3_000);
+    world.puller("b", &["work"], 1);
+    assert_eq!(world.claim_as("b", 1, 1_000), Ok(Vec::new()));
+    world.pass(899);
+    assert_eq!(world.claim_as("b", 1, 1_000), Ok(Vec::new()));
+    world.pass(1);
+    assert_eq!(world.claim_one("b", 1_000).request.conversation.attempt, 2);
 }

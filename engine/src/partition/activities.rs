@@ -288,6 +288,8 @@ impl Core {
         if too_late || !self.converse(run, ordinal, ConversationEvent::Closed { outcome }) {
             return false;
         }
+        // A leg whose lease had ended stood in line; the next attempt has a wait of its own.
+        self.dispatch.remove(run.state.key, ordinal);
         self.open(run, ordinal, (wait_ms > 0 && !planted!("retry-without-wait")).then_some(visible_at));
         self.note_nobody(run, ordinal);
         true
