@@ -50,7 +50,7 @@ impl World<'_> {
             overlap: [Overlap::Skip, Overlap::BufferOne, Overlap::BufferAll, Overlap::CancelOther, Overlap::AllowAll]
                 [(b >> 6) as usize % 5],
             jitter_ms: [0, 0, 30][(b >> 9) as usize % 3],
-            end_at: ((b >> 11) % 4 == 0).then(|| Timestamp(now.0 + 30_000)),
+            end_at: (b >> 11).is_multiple_of(4).then(|| Timestamp(now.0 + 30_000)),
             // Each slot is a run with a program of its own.
             max_runs: Some([1, 3, 8][(b >> 13) as usize % 3]),
             retry: RetryPolicy { max_attempts: 1 + (b >> 15) % 3, initial_ms: 50, factor_percent: 200, max_ms: 4_000 },
@@ -120,7 +120,7 @@ impl World<'_> {
                 RoutinesReply::Ran(ran) => {
                     for slot in ran {
                         let Ran::Started { run_id, workflow_id, .. } = slot.ran else { continue };
-                        if !self.book.newest(&workflow_id).is_some_and(|run| run.started.run_id == run_id) {
+                        if self.book.newest(&workflow_id).is_none_or(|run| run.started.run_id != run_id) {
                             let detail = format!("{} started {workflow_id} as {run_id}", slot.id);
                             return Err(Broken::new(1, "an answer says what is not on record", detail));
                         }

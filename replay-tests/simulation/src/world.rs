@@ -153,7 +153,7 @@ impl<'p> World<'p> {
 
     /// Lets happen what is due. What a routine starts may have something due at once.
     pub(crate) fn ticks(&mut self) -> Checked {
-        const ENOUGH: usize = 100;
+        const ENOUGH: usize = 1_000;
         for _ in 0..ENOUGH {
             let before = self.partition.batch_bytes();
             self.step(Input::Tick)?;
