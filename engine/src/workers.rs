@@ -8,7 +8,7 @@ use antiphon_history::{
 };
 
 /// A request of a worker that asks for its work, or of somebody who looks after workers. Answered when what it changed is
-/// durable, with [`WorkersReply`] or with [`WorkersError`].
+/// durable, with [`WorkersReply`] or with [`WorkersError`](crate::WorkersError).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum WorkersRequest {
     /// A worker that is elsewhere is there from now on. One of its name that was there is gone; what that one has under a

@@ -41,7 +41,7 @@ pub enum OperateError {
 /// refused. `programs` is the workflow code at hand, against which new routines are checked; it may be empty.
 ///
 /// Errors: [`OperateError::Refused`], with nothing written; those of opening a store that exists, so
-/// [`Locked`](antiphon_recorder::Error::Locked) while an engine has it; those of a commit; [`OperateError::Recorded`].
+/// [`OpenElsewhere`](antiphon_recorder::Error::OpenElsewhere) while an engine has it; those of a commit; [`OperateError::Recorded`].
 pub fn operate(
     source: &dyn StoreSource,
     clock: &dyn Clock,

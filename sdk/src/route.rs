@@ -74,7 +74,7 @@ impl Route {
 
     /// A route as people write it, in JSON: `{"policy": "sticky", "affinity_key": "customer-7"}`.
     ///
-    /// Errors: [`RouteError`], naming the wrong field or word [A0035].
+    /// Errors: [`RouteError`], naming the wrong field or word (A0035).
     pub fn from_json(json: &str) -> Result<Route, RouteError> {
         let form: RouteForm =
             serde_json::from_str(json).map_err(|problem| RouteError::Unreadable { problem: problem.to_string() })?;
@@ -149,7 +149,7 @@ impl Route {
 
     /// The request as it is recorded.
     ///
-    /// Errors: [`RouteError`], naming the field that cannot be [A0035].
+    /// Errors: [`RouteError`], naming the field that cannot be (A0035).
     pub fn into_request(self) -> Result<RouteRequest, RouteError> {
         self.0.check()?;
         Ok(self.0)
