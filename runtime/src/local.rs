@@ -117,13 +117,15 @@ fn begin(bodies: &Bodies, running: &Arc<Running>, request: Request, responder: R
     let report = Report { responder: responder.clone(), running: Arc::clone(running), key, answered: false };
     // Dropping the report answers for us: the leg was cancelled, or is not of our kind, which the engine never sends.
     let Some(body) = bodies.get(&*request.call.activity_type).cloned() else { return };
-    // Held while spawning: the task may end, and look for its entry, before `spawn` returns.
-    let mut legs = lock(running);
-    if let Some(task) = legs.get_mut(&key) {
-        *task = Some(tokio::spawn(run(body, Task { request, responder }, report)).abort_handle());
-    } else {
-        drop(legs);
-        drop(report);
+    if !lock(running).contains_key(&key) {
+        return;
+    }
+    // Not under the lock: a runtime that is shutting down drops the task here, and its report takes the lock.
+    let task = tokio::spawn(run(body, Task { request, responder }, report)).abort_handle();
+    let wanted = lock(running).get_mut(&key).map(|entry| *entry = Some(task.clone())).is_some();
+    if !wanted {
+        // Cancelled meanwhile; or it has ended, which this does not change.
+        task.abort();
     }
 }
 
@@ -184,4 +186,64 @@ impl Drop for Report {
 
 fn lock(running: &Running) -> std::sync::MutexGuard<'_, HashMap<(ConversationKey, u32), Option<AbortHandle>>> {
     running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::{Inbox, Message, Wanted};
+    use antiphon_conversation::Token;
+    use antiphon_history::{ActivityCall, Ordinal, RunId, RunKey, Site};
+    use std::time::Duration;
+
+    struct AtOnce;
+
+    impl ActivityBody for AtOnce {
+        fn name(&self) -> &str {
+            "a"
+        }
+
+        fn site(&self) -> String {
+            String::new()
+        }
+
+        fn run(&self, _task: Task) -> BodyFuture {
+            Box::pin(std::future::ready(Answer::Completed { result: vec![] }))
+        }
+    }
+
+    #[test]
+    fn a_runtime_that_shuts_down_amid_a_batch_ends_and_every_leg_is_answered_once() {
+        let inbox = Arc::new(Inbox::default());
+        let (activity_type, queue) = ("a".into(), "default".into());
+        let (options, site) = (Default::default(), Site::default());
+        let call = Arc::new(ActivityCall { activity_type, queue, input: vec![], options, site });
+        let request = |leg| {
+            let conversation = ConversationKey { run: RunKey(1), ordinal: Ordinal(1), attempt: 1 };
+            let call = Arc::clone(&call);
+            let request =
+                Request { conversation, leg, token: Token([1; 16]), run_id: RunId([0; 16]), call, details: None };
+            let responder = Responder::new(Arc::clone(&inbox), &request);
+            (request, responder)
+        };
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let set = || BTreeSet::from(["default".to_owned()]);
+        let pool = LocalPool::new("w", set(), set(), 1, vec![Arc::new(AtOnce)], tokio.handle().clone());
+        let many = 30_000;
+        pool.send_all((1..=many).map(request).collect());
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(tokio);
+            let _ = ended.send(());
+        });
+        end.recv_timeout(Duration::from_secs(60)).expect("the runtime ends");
+        let mut messages = Vec::new();
+        inbox.take(&mut messages, Wanted::All, Some(Duration::ZERO));
+        let legs = messages.iter().map(|message| match message {
+            Message::Answered { leg, .. } => *leg,
+            _ => panic!("something else was said"),
+        });
+        let legs: BTreeSet<u32> = legs.collect();
+        assert_eq!((messages.len(), legs.len()), (many as usize, many as usize));
+    }
 }
