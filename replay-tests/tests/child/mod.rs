@@ -10,6 +10,7 @@ use antiphon_conversation::{Answer, Token};
 use antiphon_history::Payload;
 use antiphon_runtime::child::{Link, SocketLink};
 use rustix::process::{Signal, getpid, kill_process};
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -21,7 +22,9 @@ pub const STRANGE: &str = "ANTIPHON_TEST_STRANGE";
 
 pub fn worker() -> ChildWorker {
     let this = std::env::current_exe().unwrap();
-    let worker = ChildWorker::new("w").command(this, ["in_a_worker_process", "--exact", "--nocapture"]);
+    // What they print, some of it no text, is nobody's to read: it goes nowhere instead of among the tests' own words.
+    let quietly = r#"exec "$0" in_a_worker_process --exact --nocapture >/dev/null 2>&1"#;
+    let worker = ChildWorker::new("w").command("sh", [OsStr::new("-c"), OsStr::new(quietly), this.as_os_str()]);
     let worker = worker
         .activity(dies)
         .activity(counts)
