@@ -207,7 +207,7 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "timer-rounded-down",
-        does: "what is due within the next second happens now",
+        does: "a timer that is due within the next second fires now",
         invariant: 4,
         caught_by: "simulation",
     },

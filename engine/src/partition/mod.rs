@@ -343,7 +343,7 @@ impl Partition {
     fn advance(&mut self, now: Timestamp) {
         self.core.now = self.core.now.max(now);
         while let Some(&(at, due)) = self.core.deadlines.first() {
-            let early_ms = if planted!("timer-rounded-down") { 999 } else { 0 };
+            let early_ms = if matches!(due, Due::Timer(..)) && planted!("timer-rounded-down") { 999 } else { 0 };
             if at > self.core.now.plus_ms(early_ms) {
                 break;
             }
