@@ -137,7 +137,7 @@ fn e_t8_a_leg_whose_worker_is_gone_for_too_long_is_ended_by_force_once() {
     world.puller("w1", &["echo"], 1);
     world.start("a", "one", "0");
     let claim = world.claim_one("w1", 3_600_000);
-    // Its lease is an hour; a worker that is gone cannot prolong it, and need not be waited for.
+    // Its lease is an hour; a worker that has said that it leaves will not use it, and need not be waited for.
     let leave = WorkersRequest::Leave { worker: "w1".into(), instance: None, reason: "pulled the plug".into() };
     world.ask_workers(leave).unwrap();
     world.pass(600_000 - 1);
@@ -177,6 +177,19 @@ fn a_leg_under_a_lease_may_be_silent_until_the_lease_ends() {
         (found[0].rule, found[0].only_reported.as_deref()),
         (Rule::WaitsLong, Some("its lease has ended, and no other worker took it"))
     );
+}
+
+#[test]
+fn a_leg_under_a_lease_is_not_forced_because_its_worker_is_silent() {
+    let mut world = World::new(LIST, vec![]);
+    world.puller("w1", &["echo"], 1);
+    world.start("a", "one", "0");
+    let claim = world.claim_one("w1", 3_600_000);
+    world.pass(1_800_000);
+    assert!(world.entity_text(&EntityName::Workers).contains("Lost w1"), "it is gone, as far as anybody knows");
+    assert_eq!(reconcile(&mut world).findings, [], "it may be at work behind a broken network");
+    world.complete_claim(claim.leg(), "1").unwrap();
+    assert!(world.text(1).contains("ActivityResolved #1 completed"), "{}", world.text(1));
 }
 
 #[test]

@@ -123,11 +123,13 @@ impl Core {
             }
             (Phase::Selected | Phase::InDoubt, Some(leg)) => {
                 let gone = !self.dispatch.has_worker(&leg.worker);
-                // Until its lease ends a leg is its worker's, who need not say a word.
-                let (rule, after_ms) = match (gone, leg.lease_ms) {
-                    (true, _) => (Rule::WorkerGone, limits.gone_ms),
-                    (false, None) => (Rule::LegSilent, limits.silent_ms),
-                    (false, Some(_)) => return None,
+                // Until its lease ends a leg is its worker's, whose silence proves nothing; only its own word does.
+                let left = || self.registry().is_some_and(|registry| registry.has_left(&leg.worker));
+                let (rule, after_ms) = match (gone, leg.lease_ms.is_some()) {
+                    (true, false) => (Rule::WorkerGone, limits.gone_ms),
+                    (true, true) if left() => (Rule::WorkerGone, limits.gone_ms),
+                    (false, false) => (Rule::LegSilent, limits.silent_ms),
+                    (_, true) => return None,
                 };
                 // What must not run twice may still be running: its silence proves nothing.
                 let once = !gone && activity.call.options.at_most_once;

@@ -237,6 +237,9 @@ pub struct GoneWorker {
     /// Why.
     #[serde(rename = "w")]
     pub reason: String,
+    /// It said itself that it leaves, so what it had is nobody's any more. Of one that was lost nobody knows.
+    #[serde(rename = "l", default, skip_serializing_if = "is_false")]
+    pub left: bool,
 }
 
 /// The workers of a store: those that are there, and those that were lately.
@@ -267,13 +270,19 @@ impl WorkersState {
             WorkersEvent::Left { worker, reason } | WorkersEvent::Lost { worker, reason } => {
                 let record = self.present.remove(worker).ok_or_else(|| missing(worker))?;
                 let kind = record.offer.kind;
-                self.gone.push_back(GoneWorker { worker: worker.clone(), kind, at, reason: reason.clone() });
+                let left = matches!(event, WorkersEvent::Left { .. });
+                self.gone.push_back(GoneWorker { worker: worker.clone(), kind, at, reason: reason.clone(), left });
                 if self.gone.len() > GONE_WORKERS_MAX {
                     self.gone.pop_front();
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether a worker that is gone said itself that it leaves. False for one that has been forgotten.
+    pub fn has_left(&self, worker: &str) -> bool {
+        self.gone.iter().rev().any(|gone| gone.left && gone.worker == worker)
     }
 
     fn of(&mut self, worker: &str) -> Result<&mut WorkerRecord, String> {

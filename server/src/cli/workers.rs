@@ -110,7 +110,7 @@ fn list_gone(workers: &[&GoneWorker], out: &mut Out<'_>) -> Result<Exit, Error> 
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&["WORKER", "KIND", "GONE SINCE", "WHY"]);
-    for GoneWorker { worker, kind, at, reason } in workers.iter().copied() {
+    for GoneWorker { worker, kind, at, reason, .. } in workers.iter().copied() {
         if out.json {
             out.json(&Json::Object(vec![
                 ("worker", worker.as_str().into()),
