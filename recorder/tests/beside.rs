@@ -94,8 +94,9 @@ fn a_write_ahead_log_starts_over_though_its_writer_never_rests() {
             checkpoint.run_if_needed().unwrap();
         }
     });
-    // Nearly 200 MiB went through it. Beside a thread that is given its time it stays below 40; whatever the machine does
-    // to that thread, the writer looks after its cap of 64 MiB itself, every 8 MiB.
+    // Nearly 200 MiB went through it. Beside a thread that is given its time it stays below 40. Where the machine gives it
+    // none, the writer looks after its cap of 64 MiB itself, every 8 MiB, and may find the thread in the middle of a look
+    // several times over.
     let longest = folder.path().join("log.db-wal").metadata().unwrap().len();
-    assert!(longest < 80 * 1024 * 1024, "{longest} bytes");
+    assert!(longest < 128 * 1024 * 1024, "{longest} bytes");
 }
