@@ -52,7 +52,7 @@ pub use explain::{Explanation, WAITS_MAX, Wait, Why};
 pub use input::{IdReuse, Input, StartRequest, Target};
 pub use partition::{LoadError, Operation, OperationError, Origin, Partition, Stats};
 pub use program::{Ending, Program, ProgramError, Programs, RunFuture};
-pub use queues::{QueueStats, QueueView, QueuesReply, QueuesRequest};
+pub use queues::{BACKING_OFF, LEASE_ENDED, QueueStats, QueueView, QueuesReply, QueuesRequest};
 pub use repair::{
     By, FINDINGS_MAX, Finding, LETTERS_MAX, Letters, RepairError, RepairReply, RepairRequest, Report, Rule, RuleStats,
     Thresholds, Which,

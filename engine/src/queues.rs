@@ -88,6 +88,25 @@ pub struct QueueStats {
     pub held: u64,
     /// For how long the attempt has waited that could be taken first, in milliseconds; `None` if none can be.
     pub oldest_ms: Option<u64>,
-    /// How many of those that wait do so for which reason, by [`WaitReason::kind`](crate::WaitReason::kind).
+    /// How many of those that wait do so for which reason, by [`WaitReason::kind`](crate::WaitReason::kind); besides,
+    /// [`BACKING_OFF`] and [`LEASE_ENDED`].
     pub reasons: BTreeMap<&'static str, u64>,
+}
+
+/// The reason of attempts that wait for their time, after a failed one.
+pub const BACKING_OFF: &str = "backing_off";
+
+/// The reason of attempts whose last leg has outlived its lease: its late answer counts until somebody takes its place.
+pub const LEASE_ENDED: &str = "lease_ended";
+
+impl QueueStats {
+    /// Attempts that wait for their time, after a failed one.
+    pub fn backing_off(&self) -> u64 {
+        self.reasons.get(BACKING_OFF).copied().unwrap_or(0)
+    }
+
+    /// Attempts that a worker might take now.
+    pub fn takeable(&self) -> u64 {
+        self.waiting - self.backing_off()
+    }
 }

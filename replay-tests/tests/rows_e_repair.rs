@@ -3,8 +3,8 @@
 
 use antiphon_conversation::Answer;
 use antiphon_engine::{
-    By, Context, Finding, Input, RepairError, RepairReply, RepairRequest, Report, RequestError, RoutinesReply,
-    RoutinesRequest, Rule, RuleStats, RunFuture, Thresholds, WorkersRequest,
+    By, Context, Finding, Input, LEASE_ENDED, QueuesReply, QueuesRequest, RepairError, RepairReply, RepairRequest,
+    Report, RequestError, RoutinesReply, RoutinesRequest, Rule, RuleStats, RunFuture, Thresholds, WorkersRequest,
 };
 use antiphon_history::{
     EntityEvent, EntityName, Events, Payload, Record, RoutineEvent, RoutineSpec, RoutineTarget, RunEvent, RunKey,
@@ -177,6 +177,10 @@ fn a_leg_under_a_lease_may_be_silent_until_the_lease_ends() {
         (found[0].rule, found[0].only_reported.as_deref()),
         (Rule::WaitsLong, Some("its lease has ended, and no other worker took it"))
     );
+    let QueuesReply::Queues(views) = world.queues(QueuesRequest::List).unwrap() else { panic!("a list") };
+    let stats = &views[0].stats;
+    assert_eq!((stats.waiting, stats.in_flight, stats.oldest_ms), (1, 0, Some(SILENT_MS as u64)), "in line again");
+    assert_eq!(stats.reasons, [(LEASE_ENDED, 1)].into());
 }
 
 #[test]

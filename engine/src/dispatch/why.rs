@@ -6,6 +6,7 @@ use super::line::{Item, Standing};
 use super::queue::{Lane, Queue};
 use super::slots::Slot;
 use super::workers::Worker;
+use crate::BACKING_OFF;
 use antiphon_history::{ActivityCall, Liveness, Name, Timestamp};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,7 +98,7 @@ impl WaitReason {
     /// A short word for counts and filters, always the same for one kind of reason.
     pub fn kind(&self) -> &'static str {
         match self {
-            WaitReason::BackingOff { .. } => "backing_off",
+            WaitReason::BackingOff { .. } => BACKING_OFF,
             WaitReason::NoSubscriber { .. } => "no_subscriber",
             WaitReason::NoSuchActivity { .. } => "no_such_activity",
             WaitReason::MissingLabels { .. } => "missing_labels",

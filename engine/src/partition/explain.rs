@@ -1,6 +1,7 @@
 use super::workers::Presence;
 use super::{Core, Partition};
 use crate::explain::{Explanation, WAITS_MAX, Wait, Why};
+use crate::queues::LEASE_ENDED;
 use crate::recorded::Recorded;
 use crate::run::{Run, fold};
 use crate::state::{Activity, RunState};
@@ -33,15 +34,6 @@ impl Partition {
             at: self.core.now,
             waits,
             more,
-        })
-    }
-
-    /// What every open activity in memory waits for, and why: what counts over queues are made of.
-    pub fn waits(&self) -> impl Iterator<Item = (RunKey, Wait)> {
-        self.runs.iter().flat_map(|(key, run)| {
-            let state = &run.state;
-            let activities = state.activities.iter().filter(|_| !state.status.is_closed());
-            activities.map(|(ordinal, activity)| (*key, self.core.explain_activity(state, ordinal, activity)))
         })
     }
 
@@ -115,7 +107,7 @@ impl Core {
                 if leg.is_expired(self.now) {
                     let reason = format!("the lease of {} on it has ended, and no other worker took it", leg.worker);
                     let since = leg.lease_until().unwrap_or(leg.heard_at);
-                    return Why::Waiting { kind: "lease_ended".to_owned(), reason, since };
+                    return Why::Waiting { kind: LEASE_ENDED.to_owned(), reason, since };
                 }
                 let record = self.registry().and_then(|registry| registry.present.get(&*leg.worker));
                 let here = self.dispatch.has_worker(&leg.worker);

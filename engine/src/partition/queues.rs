@@ -1,9 +1,9 @@
 use super::{Core, Partition};
 use crate::dispatch::{Rate, Reasons, Rules};
-use crate::queues::{QueueStats, QueueView, QueuesReply, QueuesRequest};
+use crate::queues::{BACKING_OFF, LEASE_ENDED, QueueStats, QueueView, QueuesReply, QueuesRequest};
 use crate::state::Activity;
 use crate::{By, Reply, ReplyTo, RequestError};
-use antiphon_conversation::Phase;
+use antiphon_conversation::{Leg, Phase};
 use antiphon_history::limits::bounded_text;
 use antiphon_history::{
     ActivityCall, EntityEvent, EntityName, EntityState, Name, Ordinal, QueueEvent, QueueState, RunKey,
@@ -130,23 +130,21 @@ impl Core {
 
     fn count(&self, stats: &mut QueueStats, run: RunKey, ordinal: Ordinal, activity: &Activity, known: &mut Reasons) {
         let conversation = &activity.conversation;
-        match conversation.phase() {
-            Phase::Queued => {
-                stats.waiting += 1;
-                let since = conversation.visible_at();
-                let kind = if since > self.now {
-                    "backing_off"
-                } else {
-                    let waited = self.now.since_ms(since);
-                    stats.oldest_ms = stats.oldest_ms.max(Some(waited));
-                    self.dispatch.kind_of_wait((run, ordinal), &activity.call, self.now, known)
-                };
-                *stats.reasons.entry(kind).or_default() += 1;
+        let expired = conversation.leg().filter(|leg| leg.is_expired(self.now)).and_then(Leg::lease_until);
+        let (kind, since) = match (conversation.phase(), expired) {
+            (Phase::Queued, _) if conversation.visible_at() > self.now => (BACKING_OFF, None),
+            (Phase::Queued, _) => {
+                let kind = self.dispatch.kind_of_wait((run, ordinal), &activity.call, self.now, known);
+                (kind, Some(conversation.visible_at()))
             }
-            Phase::Held => stats.held += 1,
-            Phase::Selected | Phase::InDoubt => stats.in_flight += 1,
-            Phase::New | Phase::Answered | Phase::Closed => {}
-        }
+            (Phase::InDoubt, Some(since)) => (LEASE_ENDED, Some(since)),
+            (Phase::Held, _) => return stats.held += 1,
+            (Phase::Selected | Phase::InDoubt, _) => return stats.in_flight += 1,
+            (Phase::New | Phase::Answered | Phase::Closed, _) => return,
+        };
+        stats.waiting += 1;
+        stats.oldest_ms = stats.oldest_ms.max(since.map(|since| self.now.since_ms(since)));
+        *stats.reasons.entry(kind).or_default() += 1;
     }
 }
 

@@ -6,8 +6,8 @@ use super::output::{Out, Paint};
 use super::table::Table;
 use super::time::duration;
 use super::{Error, Exit};
-use antiphon_engine::{Partition, Wait, Why};
-use antiphon_history::{QueueSettings, QueueState, Timestamp};
+use antiphon_engine::{BACKING_OFF, Partition, QueueStats};
+use antiphon_history::{QueueSettings, QueueState};
 use std::collections::{BTreeMap, BTreeSet};
 
 const EXAMPLES: &str = "\
@@ -30,65 +30,29 @@ pub struct Queues {
     queue: Option<String>,
 }
 
-/// What is open on one task queue.
-#[derive(Debug, Default)]
-pub(super) struct Depth {
-    /// Attempts that a worker may take, by why none has.
-    pub(super) waiting: BTreeMap<String, u64>,
-    /// Attempts between two tries.
-    pub(super) backing_off: u64,
-    /// Legs under way.
-    pub(super) in_flight: u64,
-    /// Held as dead letters.
-    pub(super) held: u64,
-    /// Since when the longest waiting one waits.
-    pub(super) oldest: Option<Timestamp>,
+/// What is open, by task queue.
+pub(super) fn depths(picture: &Partition) -> BTreeMap<String, QueueStats> {
+    picture.queue_views().into_iter().map(|view| (view.queue.to_string(), view.stats)).collect()
 }
 
-impl Depth {
-    pub(super) fn waits(&self) -> u64 {
-        self.waiting.values().sum()
-    }
+/// What is open on a task queue, as JSON.
+pub(super) fn fields(stats: &QueueStats) -> Vec<(&'static str, Json)> {
+    let kinds = waiting_for(stats)
+        .map(|(kind, count)| Json::Object(vec![("kind", kind.into()), ("count", count.into())]))
+        .collect();
+    vec![
+        ("waiting", stats.takeable().into()),
+        ("in_flight", stats.in_flight.into()),
+        ("backing_off", stats.backing_off().into()),
+        ("held", stats.held.into()),
+        ("oldest_ms", stats.oldest_ms.into()),
+        ("waiting_for", Json::List(kinds)),
+    ]
+}
 
-    /// What is open in a picture, by queue.
-    pub(super) fn of(picture: &Partition) -> BTreeMap<String, Depth> {
-        let mut queues: BTreeMap<String, Depth> = BTreeMap::new();
-        for (_, wait) in picture.waits() {
-            let Wait::Activity { queue, why, .. } = wait else { continue };
-            let depth = queues.entry(queue).or_default();
-            match why {
-                Why::Waiting { kind, since, .. } => {
-                    *depth.waiting.entry(kind).or_default() += 1;
-                    depth.oldest = depth.oldest.into_iter().chain([since]).min();
-                }
-                Why::BackingOff { .. } => depth.backing_off += 1,
-                Why::Running { .. } => depth.in_flight += 1,
-                Why::Held { .. } => depth.held += 1,
-                Why::Damaged { .. } => {}
-            }
-        }
-        queues
-    }
-
-    pub(super) fn oldest_ms(&self, now: Timestamp) -> Option<u64> {
-        self.oldest.map(|oldest| now.since_ms(oldest))
-    }
-
-    /// Its fields as JSON.
-    pub(super) fn fields(&self, now: Timestamp) -> Vec<(&'static str, Json)> {
-        let kinds = self
-            .waiting
-            .iter()
-            .map(|(kind, count)| Json::Object(vec![("kind", kind.as_str().into()), ("count", (*count).into())]));
-        vec![
-            ("waiting", self.waits().into()),
-            ("in_flight", self.in_flight.into()),
-            ("backing_off", self.backing_off.into()),
-            ("held", self.held.into()),
-            ("oldest_ms", self.oldest_ms(now).into()),
-            ("waiting_for", Json::List(kinds.collect())),
-        ]
-    }
+/// Why no worker has what could be taken.
+fn waiting_for(stats: &QueueStats) -> impl Iterator<Item = (&'static str, u64)> {
+    stats.reasons.iter().filter(|(kind, _)| **kind != BACKING_OFF).map(|(kind, count)| (*kind, *count))
 }
 
 impl Queues {
@@ -96,7 +60,7 @@ impl Queues {
         let mut reader = open(&self.store.store)?;
         let picture = picture(reader.as_mut(), None, out)?;
         let found = Entities::read(reader.as_mut())?;
-        let depths = Depth::of(&picture);
+        let depths = depths(&picture);
         let subscribed = |queue: &str| {
             let present = found.workers().into_iter().flat_map(|state| state.present.values());
             present.filter(|record| record.offer.queues.contains(queue)).count()
@@ -116,28 +80,27 @@ impl Queues {
             }
             names.retain(|name| name == wanted);
         }
-        let now = out.style.now;
-        let nothing = Depth::default();
+        let nothing = QueueStats::default();
         let mut table =
             Table::new(&["QUEUE", "WAITING", "OLDEST", "IN FLIGHT", "BACKING OFF", "HELD", "WORKERS", "STATE", "WHY"]);
         for name in &names {
-            let (depth, workers) = (depths.get(*name).unwrap_or(&nothing), subscribed(name));
+            let (stats, workers) = (depths.get(*name).unwrap_or(&nothing), subscribed(name));
             if out.json {
                 let mut fields = vec![("queue", (*name).into())];
-                fields.extend(depth.fields(now));
+                fields.extend(self::fields(stats));
                 fields.push(("workers", workers.into()));
                 fields.extend(said(&found, name));
                 out.json(&Json::Object(fields))?;
                 continue;
             }
-            let why: Vec<_> = depth.waiting.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            let why: Vec<_> = waiting_for(stats).map(|(kind, count)| format!("{count} {kind}")).collect();
             table.row(vec![
                 (Paint::Strong, (*name).to_owned()),
-                (Paint::Plain, depth.waits().to_string()),
-                (Paint::Plain, depth.oldest_ms(now).map(duration).unwrap_or_default()),
-                (Paint::Name, depth.in_flight.to_string()),
-                (Paint::Plain, depth.backing_off.to_string()),
-                (if depth.held > 0 { Paint::Bad } else { Paint::Plain }, depth.held.to_string()),
+                (Paint::Plain, stats.takeable().to_string()),
+                (Paint::Plain, stats.oldest_ms.map(duration).unwrap_or_default()),
+                (Paint::Name, stats.in_flight.to_string()),
+                (Paint::Plain, stats.backing_off().to_string()),
+                (if stats.held > 0 { Paint::Bad } else { Paint::Plain }, stats.held.to_string()),
                 (if workers == 0 { Paint::Warn } else { Paint::Plain }, workers.to_string()),
                 state(&found, name),
                 (Paint::Dim, why.join(", ")),

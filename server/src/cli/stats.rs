@@ -3,9 +3,10 @@ use super::explain::picture;
 use super::find::{StoreArg, open, short};
 use super::json::{self, Json};
 use super::output::{Out, Paint};
-use super::queues::Depth;
+use super::queues::{depths, fields};
 use super::time::duration;
 use super::{Error, Exit};
+use antiphon_engine::QueueStats;
 use antiphon_history::{CatalogueRow, RoutineStatus, RunKey, RunStatus};
 use antiphon_recorder::{Filter, Reader};
 use std::path::Path;
@@ -31,7 +32,7 @@ impl Stats {
         let count = |status: RunStatus| counts.get(&status).copied().unwrap_or(0);
         let types = reader.count_open_by_type()?;
         let oldest = oldest_open(reader.as_mut())?;
-        let depths = Depth::of(&picture(reader.as_mut(), None, out)?);
+        let depths = depths(&picture(reader.as_mut(), None, out)?);
         let found = Entities::read(reader.as_mut())?;
         let letters = found.dead_letters().map_or((0, 0, 0), |state| {
             let (held, told) = state.open();
@@ -52,11 +53,10 @@ impl Stats {
             let of_type = |(name, open): (&String, &u64)| {
                 Json::Object(vec![("workflow_type", name.as_str().into()), ("open", (*open).into())])
             };
-            let now = out.style.now;
-            let of_queue = |(queue, depth): (&String, &Depth)| {
-                let mut fields = vec![("queue", queue.as_str().into())];
-                fields.extend(depth.fields(now));
-                Json::Object(fields)
+            let of_queue = |(queue, stats): (&String, &QueueStats)| {
+                let mut all = vec![("queue", queue.as_str().into())];
+                all.extend(fields(stats));
+                Json::Object(all)
             };
             out.json(&Json::Object(vec![
                 ("runs", Json::Object(RunStatus::ALL.map(|status| (status.name(), count(status).into())).to_vec())),
@@ -103,15 +103,15 @@ impl Stats {
                 duration(out.style.now.since_ms(row.started_at)),
             ))?,
         }
-        for (queue, depth) in &depths {
-            let oldest = depth.oldest_ms(out.style.now).map(|ms| format!(", oldest {}", duration(ms)));
+        for (queue, stats) in &depths {
+            let oldest = stats.oldest_ms.map(|ms| format!(", oldest {}", duration(ms)));
             out.line(format!(
                 "queue {}: {} waiting{}, {} in flight, {} held",
                 super::output::clean(queue),
-                depth.waits(),
+                stats.takeable(),
                 oldest.unwrap_or_default(),
-                depth.in_flight,
-                depth.held
+                stats.in_flight,
+                stats.held
             ))?;
         }
         if there != (0, 0, 0) {
