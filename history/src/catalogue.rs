@@ -174,36 +174,34 @@ impl CatalogueRow {
         let (Stream::Run, Some(Mark::Started(started))) = (glance.stream, glance.marks.first()) else {
             return Err(FoldError::NoStart { run: glance.run });
         };
-        let mut row = CatalogueRow {
-            key: glance.run,
-            workflow: WorkflowKey { namespace: started.namespace.clone(), id: started.workflow_id.clone() },
-            run_id: started.run_id,
-            workflow_type: started.workflow_type.clone(),
-            status: RunStatus::Running,
-            started_at: glance.at,
-            updated_at: glance.at,
-            run_events: 0,
-            records: 0,
-            tip: Digest::START,
-            activities: 0,
-            open_conversations: 0,
-            timers: Vec::new(),
-            blocked: String::new(),
-            entity: None,
-        };
-        row.apply_at_a_glance(glance, bytes)?;
-        Ok(row)
+        let workflow = WorkflowKey { namespace: started.namespace.clone(), id: started.workflow_id.clone() };
+        let (run_id, workflow_type) = (started.run_id, started.workflow_type.clone());
+        CatalogueRow::new(glance, workflow, run_id, workflow_type, None).begun(glance, bytes)
     }
 
     fn begin_entity(glance: &Glance, bytes: &[u8]) -> Result<CatalogueRow, FoldError> {
         let Some(EntityEvent::Opened { name }) = glance.marks.first().and_then(Mark::entity) else {
             return Err(FoldError::NoStart { run: glance.run });
         };
-        let mut row = CatalogueRow {
+        let namespace = || EntityName::NAMESPACE.to_owned();
+        let workflow = WorkflowKey { namespace: namespace(), id: name.to_string() };
+        let entity = Some(Box::new(Entity::new(name.clone())));
+        CatalogueRow::new(glance, workflow, RunId([0; 16]), namespace(), entity).begun(glance, bytes)
+    }
+
+    /// The row of a stream of which nothing is folded yet.
+    fn new(
+        glance: &Glance,
+        workflow: WorkflowKey,
+        run_id: RunId,
+        workflow_type: String,
+        entity: Option<Box<Entity>>,
+    ) -> CatalogueRow {
+        CatalogueRow {
             key: glance.run,
-            workflow: WorkflowKey { namespace: EntityName::NAMESPACE.to_owned(), id: name.to_string() },
-            run_id: RunId([0; 16]),
-            workflow_type: EntityName::NAMESPACE.to_owned(),
+            workflow,
+            run_id,
+            workflow_type,
             status: RunStatus::Running,
             started_at: glance.at,
             updated_at: glance.at,
@@ -214,10 +212,13 @@ impl CatalogueRow {
             open_conversations: 0,
             timers: Vec::new(),
             blocked: String::new(),
-            entity: Some(Box::new(Entity::new(name.clone()))),
-        };
-        row.apply_at_a_glance(glance, bytes)?;
-        Ok(row)
+            entity,
+        }
+    }
+
+    fn begun(mut self, glance: &Glance, bytes: &[u8]) -> Result<CatalogueRow, FoldError> {
+        self.apply_at_a_glance(glance, bytes)?;
+        Ok(self)
     }
 
     /// As [`CatalogueRow::apply`], for a record that was only glanced at. After an error the row of a run is as before; that
