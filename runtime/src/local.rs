@@ -87,11 +87,12 @@ impl Worker for LocalPool {
         let mut running = lock(&self.running);
         running.extend(requests.iter().map(|(request, _)| ((request.conversation, request.leg), None)));
         drop(running);
-        let (bodies, running) = (Arc::clone(&self.bodies), Arc::clone(&self.running));
+        let bodies = Arc::clone(&self.bodies);
+        let mut batch = Batch { requests: requests.into_iter(), running: Arc::clone(&self.running) };
         // One task from outside per batch; it makes the others from inside, where that costs a tenth.
         self.tokio.spawn(async move {
-            for (request, responder) in requests {
-                begin(&bodies, &running, request, responder);
+            for (request, responder) in batch.requests.by_ref() {
+                begin(&bodies, &batch.running, request, responder);
             }
         });
     }
@@ -108,6 +109,21 @@ impl Worker for LocalPool {
     fn reset(&self) {
         let tasks = std::mem::take(&mut *lock(&self.running));
         tasks.into_values().flatten().for_each(|task| task.abort());
+    }
+}
+
+/// Requests whose tasks are not made yet. If they never are, because the runtime shuts down, it answers for them.
+struct Batch {
+    requests: std::vec::IntoIter<(Request, Responder)>,
+    running: Arc<Running>,
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        for (request, responder) in self.requests.by_ref() {
+            lock(&self.running).remove(&(request.conversation, request.leg));
+            responder.answer(Answer::Stopped);
+        }
     }
 }
 
@@ -195,6 +211,7 @@ mod tests {
     use antiphon_conversation::Token;
     use antiphon_history::{ActivityCall, Ordinal, RunId, RunKey, Site};
     use std::time::Duration;
+    use tokio::runtime::Runtime;
 
     struct AtOnce;
 
@@ -213,7 +230,18 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_shuts_down_amid_a_batch_ends_and_every_leg_is_answered_once() {
+    fn a_runtime_that_shuts_down_amid_a_batch_or_before_it_ends_and_every_leg_is_answered_once() {
+        legs_are_answered(|tokio, pool, requests| {
+            pool.send_all(requests);
+            drop(tokio);
+        });
+        legs_are_answered(|tokio, pool, requests| {
+            drop(tokio);
+            pool.send_all(requests);
+        });
+    }
+
+    fn legs_are_answered(shut_down: impl FnOnce(Runtime, LocalPool, Vec<(Request, Responder)>) + Send + 'static) {
         let inbox = Arc::new(Inbox::default());
         let (activity_type, queue) = ("a".into(), "default".into());
         let (options, site) = (Default::default(), Site::default());
@@ -230,10 +258,10 @@ mod tests {
         let set = || BTreeSet::from(["default".to_owned()]);
         let pool = LocalPool::new("w", set(), set(), 1, vec![Arc::new(AtOnce)], tokio.handle().clone());
         let many = 30_000;
-        pool.send_all((1..=many).map(request).collect());
+        let requests = (1..=many).map(request).collect();
         let (ended, end) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            drop(tokio);
+            shut_down(tokio, pool, requests);
             let _ = ended.send(());
         });
         end.recv_timeout(Duration::from_secs(60)).expect("the runtime ends");
