@@ -67,21 +67,27 @@ mod workflow_call;
 
 pub use activity_context::ActivityContext;
 pub use antiphon_engine::router::{Candidate, CustomAsk, GuardAsk, Routed};
-pub use antiphon_engine::{Explanation, Finding, Letters, Report, Rule, RuleStats, Thresholds, Wait, Why};
 pub use antiphon_engine::{
-    IdReuse, Programs, Ran, RanSlot, Replayed, RequestError as RefusedRequest, RoutineError, RoutineFilter,
-    RoutineView, WorkerEntry,
+    BACKING_OFF, Explanation, Finding, IdReuse, LEASE_ENDED, Letters, ProgramError, Programs, QueueStats, QueueView,
+    Ran, RanSlot, RepairError, Replayed, Report, RequestError as RefusedRequest, RoutineError, RoutineFilter,
+    RoutineView, Rule, RuleStats, Stats, Thresholds, Wait, Why, WorkerEntry, WorkerSpec, WorkerView, WorkersError,
 };
 pub use antiphon_history::{
-    CatalogueRow, CatchUp, Change, GoneWorker, Health, HistoryFile, Liveness, Name, Overlap, RetryPolicy, RouteError,
-    RouteRequest, RoutinePatch, RoutineState, RoutineStatus, RoutineTarget, RoutingReset, RoutingState, RunId,
-    RunStatus, Schedule, SkipReason, Slot, SlotOutcome, TimeoutKind, Timestamp,
+    ActivityCall, ActivityOptions, ActivityOutcome, Affinity, Backfill, BlockedReason, CatalogueRow, CatchUp, Change,
+    ConversationKey, Cursor, DeadCause, DeadLetter, DeadLetterEntry, Digest, EndedSlot, FallbackPolicy, GoneWorker,
+    Health, HistoryFile, HistoryFileError, IdError, InstanceId, LeftOut, LeftOutReason, Liveness, Name, OpenSlot,
+    Ordinal, Overlap, Payload, QueueRate, QueueSettings, QueueSettingsError, QueueState, RetryPolicy, RetrySlot,
+    RouteDecision, RouteError, RoutePolicy, RouteRequest, RoutineEnd, RoutinePatch, RoutineSlot, RoutineSpec,
+    RoutineState, RoutineStatus, RoutineTarget, RoutingReset, RoutingState, RunEvent, RunId, RunKey, RunStatus,
+    Schedule, Selection, Settled, Settlement, Site, SkipReason, Slot, SlotOutcome, TimeoutKind, Timestamp, WorkerKind,
+    WorkflowKey,
 };
 pub use antiphon_macros::{activity, workflow};
 pub use antiphon_recorder::{Durability, Filter};
 #[cfg(feature = "cron")]
 pub use antiphon_runtime::WallCalendar;
-pub use antiphon_runtime::{Config, Status};
+pub use antiphon_runtime::child::ChildError;
+pub use antiphon_runtime::{Config, StartError, Status};
 pub use app::{Builder, OpenError};
 pub use args::Args;
 pub use call::Call;
