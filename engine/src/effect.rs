@@ -51,7 +51,7 @@ pub enum Reply {
         /// Whether it existed before this request.
         existing: bool,
     },
-    /// The signal or the cancel request is recorded, or was before.
+    /// The signal or the cancel request is recorded, or was before; the run that was to be terminated has ended.
     Accepted,
     /// The run has ended.
     Ended {
@@ -96,6 +96,11 @@ pub enum RunOutcome {
     },
     /// The run was cancelled.
     Cancelled {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody ended the run, and its code was not asked.
+    Terminated {
         /// Why.
         reason: String,
     },
@@ -154,7 +159,9 @@ pub enum RequestError {
         workflow_id: String,
     },
     /// A0022. The run has ended.
-    #[error("run {run_id} of {workflow_id:?} has ended: it takes no signals or cancels any more [A0022]")]
+    #[error(
+        "run {run_id} of {workflow_id:?} has ended: it takes no signals any more, and there is nothing to cancel or terminate [A0022]"
+    )]
     AlreadyEnded {
         /// The id.
         workflow_id: String,

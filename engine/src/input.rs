@@ -2,7 +2,7 @@ use crate::RoutinesRequest;
 use crate::dispatch::WorkerSpec;
 use crate::effect::ReplyTo;
 use crate::queues::QueuesRequest;
-use crate::repair::RepairRequest;
+use crate::repair::{By, RepairRequest};
 use crate::router::RoutingRequest;
 use crate::workers::WorkersRequest;
 use antiphon_conversation::{Answer, Token};
@@ -35,6 +35,16 @@ pub enum Input {
         target: Target,
         /// Why, for the record.
         reason: String,
+        /// Who wants to know.
+        reply: ReplyTo,
+    },
+    /// Somebody ends a run at once. Answered when the end is durable. A run that is not in memory must have been brought in
+    /// by [`Partition::bring_in_to_end`](crate::Partition::bring_in_to_end): its code is not asked, and need not be there.
+    Terminate {
+        /// Which run.
+        target: Target,
+        /// Who, and why, for the record.
+        by: By,
         /// Who wants to know.
         reply: ReplyTo,
     },
@@ -133,7 +143,7 @@ pub enum IdReuse {
     /// The id stays with its run: the same type and input answer with that run, others are a conflict.
     #[default]
     Never,
-    /// A run that failed or was cancelled gives its id to a new run; a completed one keeps it.
+    /// A run that failed, was cancelled or terminated gives its id to a new run; a completed one keeps it.
     AfterFailure,
     /// Every ended run gives its id to a new run.
     Always,

@@ -52,6 +52,11 @@ impl Run {
         }
     }
 
+    /// Drops its code: it is asked nothing any more.
+    pub(crate) fn let_go_of_code(&mut self) {
+        self.driver = None;
+    }
+
     /// Applies an arrival that has been folded already. Returns what the workflow asks now, or the block that it ran
     /// into; either is to be appended behind the arrival.
     pub(crate) fn take_in(&mut self, arrival: RunEvent, at: Timestamp) -> Vec<RunEvent> {

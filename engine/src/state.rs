@@ -36,6 +36,7 @@ pub(crate) enum Outcome {
     Completed(Vec<Payload>),
     Failed(Failure),
     Cancelled(String),
+    Terminated(String),
 }
 
 /// One activity that is not over.
@@ -206,6 +207,9 @@ impl RunState {
             RunEvent::RunCancelled { reason } => {
                 self.close(RunStatus::Cancelled, Outcome::Cancelled(reason.clone()));
             }
+            RunEvent::RunTerminated { reason, .. } => {
+                self.close(RunStatus::Terminated, Outcome::Terminated(reason.clone()));
+            }
         }
         self.next_seq += 1;
         Ok(())
@@ -215,6 +219,7 @@ impl RunState {
         self.status = status;
         self.outcome = Some(Box::new(outcome));
         self.timers.clear();
+        self.blocked = None;
     }
 
     /// Folds the next event of a conversation. After an error nothing has changed.

@@ -21,16 +21,27 @@ pub enum RunStatus {
     Failed,
     /// It was cancelled.
     Cancelled,
+    /// Somebody ended it, and its code was not asked.
+    Terminated,
 }
 
 impl RunStatus {
     /// Every status, in the order in which lists show them.
-    pub const ALL: [RunStatus; 5] =
-        [RunStatus::Running, RunStatus::Blocked, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
+    pub const ALL: [RunStatus; 6] = [
+        RunStatus::Running,
+        RunStatus::Blocked,
+        RunStatus::Completed,
+        RunStatus::Failed,
+        RunStatus::Cancelled,
+        RunStatus::Terminated,
+    ];
 
     /// Whether no event may follow.
     pub fn is_closed(self) -> bool {
-        matches!(self, RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled)
+        match self {
+            RunStatus::Running | RunStatus::Blocked => false,
+            RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled | RunStatus::Terminated => true,
+        }
     }
 
     /// The stable lower-case name.
@@ -41,6 +52,7 @@ impl RunStatus {
             RunStatus::Completed => "completed",
             RunStatus::Failed => "failed",
             RunStatus::Cancelled => "cancelled",
+            RunStatus::Terminated => "terminated",
         }
     }
 
@@ -52,6 +64,7 @@ impl RunStatus {
             RunStatus::Completed => 3,
             RunStatus::Failed => 4,
             RunStatus::Cancelled => 5,
+            RunStatus::Terminated => 6,
         }
     }
 }
@@ -288,6 +301,7 @@ impl CatalogueRow {
             Mark::Ended { status, .. } => {
                 self.status = *status;
                 self.timers.clear();
+                self.blocked.clear();
             }
             Mark::ConversationOpened => self.open_conversations += 1,
             Mark::ConversationClosed => self.open_conversations = self.open_conversations.saturating_sub(1),

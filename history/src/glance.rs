@@ -119,6 +119,7 @@ impl Mark {
             RunEvent::RunCompleted { .. } => Mark::Ended { status: RunStatus::Completed, name: event.name() },
             RunEvent::RunFailed { .. } => Mark::Ended { status: RunStatus::Failed, name: event.name() },
             RunEvent::RunCancelled { .. } => Mark::Ended { status: RunStatus::Cancelled, name: event.name() },
+            RunEvent::RunTerminated { .. } => Mark::Ended { status: RunStatus::Terminated, name: event.name() },
             RunEvent::ActivityResolved { .. }
             | RunEvent::SignalReceived { .. }
             | RunEvent::CancelRequested { .. }
@@ -183,6 +184,7 @@ fn run_mark(event: &[u8]) -> Result<Mark, DecodeError> {
         Some(b"rc") => Mark::Ended { status: RunStatus::Completed, name: "RunCompleted" },
         Some(b"rf") => Mark::Ended { status: RunStatus::Failed, name: "RunFailed" },
         Some(b"rx") => Mark::Ended { status: RunStatus::Cancelled, name: "RunCancelled" },
+        Some(b"rt") => Mark::Ended { status: RunStatus::Terminated, name: "RunTerminated" },
         _ => Mark::of_run(&codec::decode::<RunEvent>(event)?),
     })
 }
@@ -279,7 +281,7 @@ mod tests {
             assert_eq!(seen.may_name_payloads(), named);
             names.extend(seen.marks.iter().map(|mark| (seen.stream == Stream::Run, mark.name())));
         }
-        assert_eq!(names.len(), 17 + 10, "all events of both kinds: {names:?}");
+        assert_eq!(names.len(), 18 + 10, "all events of both kinds: {names:?}");
     }
 
     #[test]

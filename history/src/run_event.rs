@@ -137,6 +137,16 @@ pub enum RunEvent {
         reason: String,
     },
 
+    /// Engine: somebody ended the run, and its code was not asked. What it had open is closed behind this. Terminal.
+    #[serde(rename = "rt")]
+    RunTerminated {
+        /// Who, in their own words.
+        #[serde(rename = "b", default, skip_serializing_if = "String::is_empty")]
+        who: String,
+        /// Why.
+        #[serde(rename = "w", default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
     /// Engine: the run cannot go on with this code. Arrivals are kept; nothing else is added until it can.
     #[serde(rename = "bl")]
     Blocked(Box<Blocked>),
@@ -175,13 +185,19 @@ impl RunEvent {
             | RunEvent::RunCompleted { .. }
             | RunEvent::RunFailed { .. }
             | RunEvent::RunCancelled { .. } => Role::Command,
-            RunEvent::Blocked(_) | RunEvent::Unblocked => Role::Engine,
+            RunEvent::RunTerminated { .. } | RunEvent::Blocked(_) | RunEvent::Unblocked => Role::Engine,
         }
     }
 
     /// Whether no event may follow.
     pub fn is_terminal(&self) -> bool {
-        matches!(self, RunEvent::RunCompleted { .. } | RunEvent::RunFailed { .. } | RunEvent::RunCancelled { .. })
+        matches!(
+            self,
+            RunEvent::RunCompleted { .. }
+                | RunEvent::RunFailed { .. }
+                | RunEvent::RunCancelled { .. }
+                | RunEvent::RunTerminated { .. }
+        )
     }
 
     /// The event's name, as documents and dumps print it.
@@ -202,6 +218,7 @@ impl RunEvent {
             RunEvent::RunCompleted { .. } => "RunCompleted",
             RunEvent::RunFailed { .. } => "RunFailed",
             RunEvent::RunCancelled { .. } => "RunCancelled",
+            RunEvent::RunTerminated { .. } => "RunTerminated",
             RunEvent::Blocked(_) => "Blocked",
             RunEvent::Unblocked => "Unblocked",
         }

@@ -169,6 +169,7 @@ impl fmt::Display for RunEvent {
             RunEvent::SignalReceived { name, input, .. } => write!(f, " {name} {}", List(input)),
             RunEvent::CancelRequested { reason } | RunEvent::RunCancelled { reason } if reason.is_empty() => Ok(()),
             RunEvent::CancelRequested { reason } | RunEvent::RunCancelled { reason } => write!(f, " {reason:?}"),
+            RunEvent::RunTerminated { who, reason } => write!(f, " by {who:?}: {reason:?}"),
             RunEvent::ActivityScheduled { ordinal, call } | RunEvent::CompensationPushed { ordinal, call } => {
                 write!(f, " {ordinal} {call}{}", At(&call.site))
             }

@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use antiphon_engine::{Input, Reply, RoutinesReply, RoutinesRequest};
-use antiphon_history::{Timestamp, WorkflowKey};
+use antiphon_history::{HistoryFile, Timestamp, WorkflowKey};
 
 impl World {
     /// From now on, also behind restarts, the engine carries due routines out by itself. Before anything else is done.
@@ -43,6 +43,13 @@ impl World {
                 self.archived = true;
                 return;
             }
+            Input::Terminate { target, .. } => {
+                let found = (!self.partition.knows(&target.workflow)).then(|| self.newest(&target.workflow)).flatten();
+                if let Some(history) = found {
+                    self.partition.bring_in_to_end(&history).expect("what the engine wrote can be read");
+                }
+                return;
+            }
             Input::Tick => self.partition.tick_needs(now),
             Input::Routines(request, _) => self.partition.needs_of_request(request, now),
             _ => return,
@@ -60,10 +67,13 @@ impl World {
         if self.partition.knows(workflow) {
             return;
         }
-        let found =
-            self.runs().into_values().rev().find(|history| history.row().is_ok_and(|row| row.workflow == *workflow));
-        if let Some(history) = found {
+        if let Some(history) = self.newest(workflow) {
             self.load(&history);
         }
+    }
+
+    /// The history of the newest run of a workflow id.
+    fn newest(&self, workflow: &WorkflowKey) -> Option<HistoryFile> {
+        self.runs().into_values().rev().find(|history| history.row().is_ok_and(|row| row.workflow == *workflow))
     }
 }

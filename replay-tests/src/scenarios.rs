@@ -1,7 +1,7 @@
 //! How each history in `fixtures/histories` came about: a name, and what happened, by hand.
 
 use crate::programs::{ACTIVITIES, changed, today};
-use crate::world::{World, failure, worker};
+use crate::world::{World, failure, target, worker};
 use antiphon_conversation::{Answer, Request};
 use antiphon_engine::{By, Input, RepairRequest, RoutinesRequest, StartRequest, Thresholds, Which};
 use antiphon_engine::{IdReuse, ReplyTo};
@@ -37,6 +37,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "signal-beats-timer", play: signal_first },
     Scenario { name: "start-to-close-timeout", play: start_to_close },
     Scenario { name: "success", play: success },
+    Scenario { name: "terminated-with-a-leg-under-way", play: terminated },
     Scenario { name: "timer-beats-signal", play: timer_first },
     Scenario { name: "worker-lost-second-leg", play: worker_lost },
 ];
@@ -263,6 +264,17 @@ fn cancelled() -> HistoryFile {
     world.now += 60_000;
     world.cancel("recorded", "the customer changed their mind");
     serve(&mut world);
+    world.history(1)
+}
+
+fn terminated() -> HistoryFile {
+    let mut world = world(&[("w1", 4)]);
+    start(&mut world, "order", &["7", "100"]);
+    serve(&mut world);
+    world.now += 60_000;
+    world.cancel("recorded", "the customer changed their mind");
+    world.now += 5_000;
+    world.ask(|reply| Input::Terminate { target: target("recorded"), by: by(), reply });
     world.history(1)
 }
 

@@ -5,10 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use antiphon_conversation::{Answer, Phase, Request};
-use antiphon_engine::{IdReuse, Input, ReplyTo, StartRequest, replay};
-use antiphon_history::{ConversationEvent, Events, HistoryFile, Ordinal, Payload, Record, Role, RunEvent, WorkflowKey};
+use antiphon_engine::{By, IdReuse, Input, ReplyTo, StartRequest, replay};
+use antiphon_history::{ConversationEvent, Events, HistoryFile, Ordinal, Payload, Record, RunEvent, WorkflowKey};
 use antiphon_replay_tests::programs::{ACTIVITIES, today};
-use antiphon_replay_tests::world::{World, failure, json, text, worker};
+use antiphon_replay_tests::world::{World, failure, json, target, text, worker};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -22,6 +22,7 @@ enum Act {
     Leave(u8),
     Signal(u8),
     Cancel(u8),
+    Terminate(u8),
     Pass(u32),
     Leap(i32),
     Archive,
@@ -38,6 +39,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         1 => (0..3u8).prop_map(Act::Leave),
         2 => (0..10u8).prop_map(Act::Signal),
         1 => (0..10u8).prop_map(Act::Cancel),
+        1 => (0..10u8).prop_map(Act::Terminate),
         3 => (0..5_000u32).prop_map(Act::Pass),
         1 => (-4_000_000..4_000_000i32).prop_map(Act::Leap),
         1 => Just(Act::Archive),
@@ -113,6 +115,11 @@ impl Life {
                 let id = format!("run-{n}");
                 self.bring_in(&id);
                 self.world.cancel(&id, "enough");
+            }
+            // Not brought in by replay: it is ended as its record says.
+            Act::Terminate(n) => {
+                let target = target(&format!("run-{n}"));
+                self.world.ask(|reply| Input::Terminate { target, by: By::default(), reply });
             }
             Act::Pass(ms) => self.world.pass(i64::from(*ms)),
             Act::Leap(ms) => {
@@ -196,7 +203,7 @@ fn check(history: &HistoryFile) {
                     if let RunEvent::ActivityResolved { ordinal, .. } = &event {
                         *resolved.entry(*ordinal).or_default() += 1;
                     }
-                    terminal += u32::from(event.is_terminal() && event.role() == Role::Command);
+                    terminal += u32::from(event.is_terminal());
                 }
             }
             Events::Entity(_) => {}

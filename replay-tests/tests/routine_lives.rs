@@ -178,6 +178,7 @@ fn check(world: &World, spec: &RoutineSpec, origin: i64) -> Result<(), TestCaseE
                         SlotOutcome::Completed => RunStatus::Completed,
                         SlotOutcome::Failed { .. } => RunStatus::Failed,
                         SlotOutcome::Cancelled => RunStatus::Cancelled,
+                        SlotOutcome::Terminated => RunStatus::Terminated,
                     };
                     prop_assert_eq!(status, said, "slot and run end alike");
                 }

@@ -3,7 +3,7 @@ use crate::shell::Ending;
 use crate::{Clock, Config, Error, StoreSource};
 use antiphon_engine::router::{RoutingReply, RoutingRequest};
 use antiphon_engine::{
-    QueuesReply, QueuesRequest, RepairReply, RepairRequest, Reply, RequestError, RoutinesReply, RoutinesRequest,
+    By, QueuesReply, QueuesRequest, RepairReply, RepairRequest, Reply, RequestError, RoutinesReply, RoutinesRequest,
     RunOutcome, StartRequest, Stats, Target, WorkerView, WorkersReply, WorkersRequest,
 };
 use antiphon_history::{Payload, RunId};
@@ -82,6 +82,17 @@ impl Handle {
     /// Asks for a run to be cancelled. The request is durable on return; the run ends some time later.
     pub async fn cancel(&self, target: Target, reason: String) -> Result<(), Error> {
         match self.ask(|reply| Message::Cancel { target, reason, reply }).await? {
+            Reply::Accepted => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Ends a run at once, without asking its code: nothing is compensated, what it had open is closed. The end is durable on
+    /// return, with who asked and why. Cancel safe: dropping the future may leave the run ended.
+    ///
+    /// Errors: [`Error::Refused`] if there is no such run, or it has ended; nothing was written then.
+    pub async fn terminate(&self, target: Target, by: By) -> Result<(), Error> {
+        match self.ask(|reply| Message::Terminate { target, by, reply }).await? {
             Reply::Accepted => Ok(()),
             other => Err(unexpected(other)),
         }

@@ -2,7 +2,7 @@ use crate::sync::{AtomicBool, Mutex, MutexGuard, WakeUp, look_out};
 use antiphon_conversation::{Answer, Token};
 use antiphon_engine::router::RoutingRequest;
 use antiphon_engine::{
-    QueuesRequest, RepairRequest, Reply, RoutinesRequest, StartRequest, Stats, Target, WorkerView, WorkersRequest,
+    By, QueuesRequest, RepairRequest, Reply, RoutinesRequest, StartRequest, Stats, Target, WorkerView, WorkersRequest,
 };
 use antiphon_history::{ConversationKey, Payload};
 use std::sync::PoisonError;
@@ -24,6 +24,11 @@ pub(crate) enum Message {
     Cancel {
         target: Target,
         reason: String,
+        reply: oneshot::Sender<Reply>,
+    },
+    Terminate {
+        target: Target,
+        by: By,
         reply: oneshot::Sender<Reply>,
     },
     Wait {

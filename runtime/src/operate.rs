@@ -37,8 +37,8 @@ pub enum OperateError {
 /// Carries out one operation on a store and closes it again. What follows from it is durable, archived and anchored on
 /// return; nothing else is written, however long anything has been due.
 ///
-/// Entities are in memory: queues, workers, routing, routines, dead letters, audit. No run is, so what would change one is
-/// refused. `programs` is the workflow code at hand, against which new routines are checked; it may be empty.
+/// Entities are in memory: queues, workers, routing, routines, dead letters, audit. No run is, but the one that is to be
+/// terminated; what would change another is refused. `programs` is the workflow code at hand, against which new routines are checked; it may be empty.
 ///
 /// Errors: [`OperateError::Refused`], with nothing written; those of opening a store that exists, so
 /// [`OpenElsewhere`](antiphon_recorder::Error::OpenElsewhere) while an engine has it; those of a commit; [`OperateError::Recorded`].
@@ -62,6 +62,12 @@ pub fn operate(
     }
     for row in reader.entities()? {
         partition.load_entity(&row);
+    }
+    if let Operation::Terminate { target, .. } = &operation
+        && let Some(row) = reader.find(&target.workflow)?
+        && let Some(history) = reader.history(row.key)?
+    {
+        partition.bring_in_to_end(&history).map_err(|error| StoreError::damaged_run(row.key, error.to_string()))?;
     }
     let reply = partition.operate(operation, now)?;
     let batch = partition.take();

@@ -2,11 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use antiphon_engine::router::{RoutingReply, RoutingRequest};
-use antiphon_engine::{By, Operation, OperationError, Programs, Reply, RoutinesRequest};
-use antiphon_history::{EntityState, RoutingState, Timestamp};
+use antiphon_engine::{By, Operation, OperationError, Programs, Reply, RoutinesRequest, Target};
+use antiphon_history::{
+    EntityState, Events, Ordinal, Record, RoutingState, RunEvent, RunId, RunKey, RunStarted, RunStatus, Segment,
+    SegmentBody, Site, Timestamp, WorkflowKey,
+};
 use antiphon_recorder::memory::{FailKind, MemoryStore};
 use antiphon_recorder::{Error, sqlite};
 use antiphon_runtime::{ManualClock, MemorySource, OperateError, Operated, SqliteFolder, StoreSource, operate};
+use std::sync::Arc;
 
 fn keep(keys: u32) -> Operation {
     let by = By { who: "ada".to_owned(), why: "fewer customers".to_owned() };
@@ -60,6 +64,51 @@ fn a_refusal_writes_nothing() {
     let refused = ask(&source, due).unwrap_err();
     assert!(matches!(refused, OperateError::Refused(OperationError::NeedsEngine { .. })), "{refused}");
     assert_eq!(source.open().unwrap().log.tip().id, 0);
+}
+
+#[test]
+fn a_run_is_terminated_with_no_engine_and_no_code_at_hand() {
+    let (_folder, source) = on_disk();
+    let started = RunEvent::RunStarted(Arc::new(RunStarted {
+        namespace: "default".into(),
+        workflow_id: "order-7".into(),
+        run_id: RunId([7; 16]),
+        workflow_type: "gone".into(),
+        version: 1,
+        input: vec![],
+        semantics: 1,
+        driver: "native".into(),
+        request_id: None,
+        routine: None,
+    }));
+    let timer = RunEvent::TimerStarted { ordinal: Ordinal(1), due: Timestamp(9_000), site: Site::default() };
+    let events = Events::Run(vec![started, timer]);
+    let record = Record { run: RunKey(1), first_seq: 1, at: Timestamp(500), events };
+    let mut body = SegmentBody::default();
+    body.push(&record);
+    let mut store = source.open().unwrap();
+    store.log.append(&Segment::seal(store.log.tip().digest, 1, Timestamp(500), body.to_bytes())).unwrap();
+    drop(store);
+
+    let workflow = WorkflowKey::new("order-7").unwrap();
+    let terminate = |run| {
+        let by = By { who: "ada".into(), why: "its code is gone".into() };
+        ask(&source, Operation::Terminate { target: Target { workflow: workflow.clone(), run }, by })
+    };
+    let refused = terminate(Some(RunId([9; 16]))).unwrap_err();
+    assert!(refused.to_string().contains("[A0023]"), "{refused}");
+    let done = terminate(None).unwrap();
+    assert!(done.written && done.reply == Reply::Accepted);
+    let mut reader = source.snapshot().unwrap();
+    let row = reader.find(&workflow).unwrap().unwrap();
+    assert_eq!((row.status, row.run_events, row.due()), (RunStatus::Terminated, 3, None));
+    assert_eq!(reader.due_after(Timestamp(0), 9).unwrap(), []);
+    drop(reader);
+    let refused = terminate(None).unwrap_err();
+    assert!(refused.to_string().contains("[A0022]"), "{refused}");
+    assert_eq!(source.open().unwrap().log.tip().id, 2, "a refusal writes nothing");
+    let report = sqlite::verify(source.folder()).unwrap();
+    assert!(report.problems.is_empty(), "{report:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use crate::outcome::{decode_result, error_of};
 use crate::value::{EncodeError, encode};
 use crate::{CallRefused, WorkflowCall, WorkflowDefinition};
-use antiphon_engine::{IdReuse, RunOutcome, StartRequest, Target};
+use antiphon_engine::{By, IdReuse, RunOutcome, StartRequest, Target};
 use antiphon_history::{CatalogueRow, HistoryFile, IdError, RunId, WorkflowKey};
 use antiphon_recorder::memory::MemoryStore;
 use antiphon_recorder::{Filter, Reader};
@@ -77,6 +77,12 @@ pub enum RunError<E: fmt::Display> {
     /// The run was cancelled.
     #[error("the run was cancelled: {reason}")]
     Cancelled {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody ended the run, and its code was not asked.
+    #[error("the run was terminated: {reason}")]
+    Terminated {
         /// Why.
         reason: String,
     },
@@ -159,6 +165,16 @@ impl Antiphon {
     pub async fn cancel(&self, id: &str, reason: &str) -> Result<(), RequestError> {
         let target = Target { workflow: WorkflowKey::new(id)?, run: None };
         Ok(self.handle().cancel(target, reason.to_owned()).await?)
+    }
+
+    /// Ends the newest run of a workflow id at once, without asking its code: a blocked or waiting one, or one that does not
+    /// heed a cancel. Nothing is compensated; its activities are told to stop, and what they answer changes nothing any more.
+    ///
+    /// The end is durable on return, and on record with who asked and why. Errors: A0021 if there is no run of that id, A0022
+    /// if it has ended; nothing was written then.
+    pub async fn terminate(&self, id: &str, who: &str, why: &str) -> Result<(), RequestError> {
+        let target = Target { workflow: WorkflowKey::new(id)?, run: None };
+        Ok(self.handle().terminate(target, By { who: who.to_owned(), why: why.to_owned() }).await?)
     }
 
     /// Lists runs, newest first. Reads the store: sees everything durable.
@@ -255,6 +271,7 @@ fn result_of_run<D: WorkflowDefinition>(outcome: RunOutcome) -> Result<D::Output
             Err(_) => RunError::FailedOtherwise { message: failure.message },
         }),
         RunOutcome::Cancelled { reason } => Err(RunError::Cancelled { reason }),
+        RunOutcome::Terminated { reason } => Err(RunError::Terminated { reason }),
     }
 }
 
@@ -309,6 +326,12 @@ impl<D: WorkflowDefinition> RunHandle<D> {
     /// Asks for the run to be cancelled. The request is durable on return.
     pub async fn cancel(&self, reason: &str) -> Result<(), RequestError> {
         Ok(self.handle.cancel(self.target(), reason.to_owned()).await?)
+    }
+
+    /// Ends the run at once, as [`Antiphon::terminate`].
+    pub async fn terminate(&self, who: &str, why: &str) -> Result<(), RequestError> {
+        let by = By { who: who.to_owned(), why: why.to_owned() };
+        Ok(self.handle.terminate(self.target(), by).await?)
     }
 
     fn target(&self) -> Target {

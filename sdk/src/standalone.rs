@@ -85,7 +85,7 @@ impl<D: ActivityDefinition> ActivityRun<D> {
                     .map_err(|problem| ActivityError::Call(CallError::Refused(problem.into())));
             }
             RunOutcome::Failed { failure } => ActivityOutcome::from_standalone(&failure),
-            RunOutcome::Cancelled { .. } => ActivityOutcome::Cancelled,
+            RunOutcome::Cancelled { .. } | RunOutcome::Terminated { .. } => ActivityOutcome::Cancelled,
         };
         result_of::<D>(&outcome).map_err(ActivityError::Call)
     }

@@ -225,6 +225,42 @@ async fn requests_that_cannot_be_say_why_and_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_blocked_run_is_terminated_and_whoever_asks_is_told_so() {
+    let app = Antiphon::test().workflow(parcel).start().unwrap();
+    let run = app.start("a", parcel()).await.unwrap();
+    run.signal("packed", &7u32).await.unwrap();
+    assert!(run.result().await.unwrap_err().to_string().contains("[A0031]"));
+    run.terminate("ada", "packed by hand").await.unwrap();
+    for handle in [run, app.get::<parcel>("a").unwrap()] {
+        let told = handle.result().await.unwrap_err();
+        assert!(matches!(&told, RunError::Terminated { reason } if reason == "packed by hand"), "{told}");
+    }
+    let row = app.describe("a").unwrap().unwrap();
+    assert_eq!((row.status, row.blocked.as_str()), (RunStatus::Terminated, ""));
+    let terminated = antiphon::Filter { status: Some(RunStatus::Terminated), ..Default::default() };
+    assert_eq!(app.list(&terminated).unwrap(), [row]);
+    assert!(app.terminate("a", "ada", "again").await.unwrap_err().to_string().contains("[A0022]"));
+    assert!(app.terminate("b", "ada", "").await.unwrap_err().to_string().contains("[A0021]"));
+}
+
+#[tokio::test]
+async fn a_run_that_left_memory_is_terminated_where_its_code_is_gone() {
+    let app = Antiphon::test().workflow(parcel).config(forgetful()).start().unwrap();
+    app.start("a", parcel()).await.unwrap();
+    while app.status().await.unwrap().stats.live_runs > 0 {
+        app.handle().look();
+        tokio::task::yield_now().await;
+    }
+    let again = Antiphon::test_again(&app);
+    app.stop();
+    let app = again.allow_unknown_workflows().start().unwrap();
+    app.terminate("a", "ada", "its code is gone").await.unwrap();
+    assert_eq!(app.status().await.unwrap().stats.loaded, 0, "it was not replayed");
+    let told = app.get::<parcel>("a").unwrap().result().await.unwrap_err();
+    assert!(matches!(told, RunError::Terminated { .. }), "{told}");
+}
+
+#[tokio::test]
 async fn a_signal_of_another_shape_blocks_the_run_until_code_that_reads_it_is_back() {
     let app = Antiphon::test().workflow(parcel).start().unwrap();
     let run = app.start("a", parcel()).await.unwrap();

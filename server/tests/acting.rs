@@ -100,6 +100,33 @@ fn what_an_operator_sets_is_seen_with_who_and_why_and_changes_no_run() {
 }
 
 #[test]
+fn a_run_is_terminated_without_its_code_and_says_by_whom_and_why() {
+    let folder = lived_in();
+    let folder = folder.path();
+    let whys = ["--why", "paid by hand"];
+    assert_eq!(done(folder, &[&["terminate", "data", "order-8"][..], &whys].concat()), "terminate order-8\n");
+    // One of whose activities nobody takes.
+    assert_eq!(done(folder, &["terminate", "data", "report-1", "--who", "bob"]), "terminate report-1\n");
+    assert!(done(folder, &["verify", "data"]).ends_with("whole\n"));
+    let listed = json(&done(folder, &["list", "data", "--status", "terminated", "--json"]));
+    let ids: Vec<_> = listed.iter().map(|row| &row["workflow_id"]).collect();
+    assert_eq!(ids, ["report-1", "order-8"]);
+    assert!(listed.iter().all(|row| row["open_conversations"] == 0 && row["blocked"].is_null()), "{listed:?}");
+    let dumped = json(&done(folder, &["dump", "data", "order-8", "--json"]));
+    let last = dumped.last().unwrap();
+    assert_eq!(last["event"], "RunTerminated");
+    assert_eq!(last["fields"], serde_json::json!({ "who": "ada", "reason": "paid by hand" }));
+    let shown = done(folder, &["show", "data", "order-8"]);
+    assert!(shown.contains("terminated") && shown.contains("by \"ada\": \"paid by hand\""), "{shown}");
+    assert_eq!(json(&done(folder, &["stats", "data", "--json"]))[0]["runs"]["terminated"], 2);
+
+    let before = tip(folder);
+    assert_eq!(refusal(folder, &["terminate", "data", "order-8"]), (5, "A0022".to_owned()));
+    assert_eq!(refusal(folder, &["terminate", "data", "order-99"]), (4, "A0021".to_owned()));
+    assert_eq!(tip(folder), before);
+}
+
+#[test]
 fn entities_are_dumped_by_their_names_and_with_all_the_rest() {
     let folder = lived_in();
     let folder = folder.path();

@@ -33,13 +33,7 @@ impl Core {
                     self.stats.blocked += 1;
                     self.tell_waiters(run);
                 }
-                event if event.is_terminal() => {
-                    self.stats.ended += 1;
-                    self.tell_waiters(run);
-                    if let Some(of) = &run.state.started.routine {
-                        self.run_of_slot_ended(of, run.state.key, run.state.outcome.as_deref());
-                    }
-                }
+                event if event.is_terminal() => self.ended(run),
                 _ => {}
             }
         }
@@ -49,6 +43,15 @@ impl Core {
             }
         }
         self.rest(run);
+    }
+
+    /// What follows from the last event of a run, whoever gave it.
+    pub(super) fn ended(&mut self, run: &Run) {
+        self.stats.ended += 1;
+        self.tell_waiters(run);
+        if let Some(of) = &run.state.started.routine {
+            self.run_of_slot_ended(of, run.state.key, run.state.outcome.as_deref());
+        }
     }
 
     /// Records one event of the run stream. False, and counted, if it cannot follow (invariant 8).
@@ -185,6 +188,7 @@ impl Core {
             (Some(Outcome::Completed(result)), _) => ended(RunOutcome::Completed { result: result.clone() }),
             (Some(Outcome::Failed(failure)), _) => ended(RunOutcome::Failed { failure: failure.clone() }),
             (Some(Outcome::Cancelled(reason)), _) => ended(RunOutcome::Cancelled { reason: reason.clone() }),
+            (Some(Outcome::Terminated(reason)), _) => ended(RunOutcome::Terminated { reason: reason.clone() }),
             (None, Some(reason)) => Reply::Blocked { run_id, reason: reason.clone() },
             (None, None) => {
                 self.waiters.insert((run.state.key, to));

@@ -11,6 +11,7 @@
 //! | `claims.rs` | the way of an attempt whose worker asks for it: claim, heartbeat, answer, release |
 //! | `parked.rs` | requests for work that wait for some |
 //! | `workers.rs` | who is there: join, leave, drain, health, silence |
+//! | `terminate.rs` | ending runs without asking their code |
 //! | `memory.rs` | bringing runs into memory and letting go of them |
 //! | `dead_letters.rs` | activities whose attempts or losses are used up: held, retried, discarded |
 //! | `explain.rs` | what a run waits for and why; also for a partition that only looks |
@@ -33,6 +34,7 @@ mod requests;
 mod routines;
 mod routing;
 mod slots;
+mod terminate;
 mod workers;
 
 use crate::dispatch::{Dispatch, WorkerView};
@@ -83,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) entities: Entities,
     waiters: BTreeSet<(RunKey, ReplyTo)>,
     waiting: BTreeMap<ReplyTo, RunKey>,
+    /// Runs that were brought in without their code, to be ended by the next step.
+    without_code: Vec<RunKey>,
     /// Closed and parked runs by the segment of their latest event: candidates for leaving memory.
     closed: BTreeSet<(u64, RunKey)>,
     parked: BTreeSet<(u64, RunKey)>,
@@ -184,6 +188,7 @@ impl Partition {
                 entities: Entities::default(),
                 waiters: BTreeSet::new(),
                 waiting: BTreeMap::new(),
+                without_code: Vec::new(),
                 closed: BTreeSet::new(),
                 parked: BTreeSet::new(),
                 archived: origin.last_segment,
@@ -216,6 +221,7 @@ impl Partition {
                 self.signal(&target, name, input, request_id, reply);
             }
             Input::Cancel { target, reason, reply } => self.cancel(&target, reason, reply),
+            Input::Terminate { target, by, reply } => self.terminate(&target, by, reply),
             Input::Wait { target, reply } => self.wait(&target, reply),
             Input::Repair(request, reply) => self.repair_request(*request, reply),
             Input::Queues(request, reply) => self.queues_request(*request, reply),
@@ -235,6 +241,7 @@ impl Partition {
             Input::Routines(request, reply) => self.routines(request, reply),
             Input::Tick => self.tick_routines(),
         }
+        self.put_back();
         self.dispatch();
         self.serve_parked();
         self.tell_quiet();

@@ -1,9 +1,9 @@
-//! One request of an operator on entities alone, while no run is in memory.
+//! One request of an operator while no run is in memory, or only the one that is to be ended.
 
 use super::Partition;
 use crate::router::RoutingRequest;
 use crate::{
-    QueuesRequest, RepairRequest, Reply, RequestError, RoutineError, RoutinesReply, RoutinesRequest, Which,
+    By, QueuesRequest, RepairRequest, Reply, RequestError, RoutineError, RoutinesReply, RoutinesRequest, Target, Which,
     WorkersReply, WorkersRequest,
 };
 use antiphon_history::Timestamp;
@@ -11,6 +11,13 @@ use antiphon_history::Timestamp;
 /// What an operator may ask of a store that no engine has open.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Operation {
+    /// To end a run without its code. It must have been brought in by [`Partition::bring_in_to_end`].
+    Terminate {
+        /// Which run.
+        target: Target,
+        /// Who, and why, for the record.
+        by: By,
+    },
     /// About dead letters.
     Repair(RepairRequest),
     /// About the routing of a queue.
@@ -54,17 +61,22 @@ impl From<RoutineError> for OperationError {
 }
 
 impl Partition {
-    /// Carries out one operation on the entities that were loaded, and does nothing else: no deadline passes, no routine
+    /// Carries out one operation on what was loaded, and does nothing else: no deadline passes, no routine
     /// starts a slot, nothing goes to a worker. What follows is in the next [`Partition::take`]; the answer holds once that
     /// is durable.
     ///
-    /// For a partition without runs. Errors: [`OperationError::NeedsEngine`] for what would change a run.
+    /// For a partition without runs, but one that is to be terminated. Errors: [`OperationError::NeedsEngine`] for whatever
+    /// else would change a run.
     pub fn operate(&mut self, operation: Operation, now: Timestamp) -> Result<Reply, OperationError> {
         self.core.now = self.core.now.max(now);
         if let Some((what, why)) = self.needs_engine(&operation) {
             return Err(OperationError::NeedsEngine { what, why });
         }
         Ok(match operation {
+            Operation::Terminate { target, by } => {
+                self.try_terminate(&target, by)?;
+                Reply::Accepted
+            }
             Operation::Repair(request) => Reply::Repair(Box::new(self.answer_repair(request)?)),
             Operation::Routing(request) => Reply::Routing(Box::new(self.core.routing_reply(request)?)),
             Operation::Routines(request) => match self.answer_routines(request)? {
@@ -97,7 +109,7 @@ impl Partition {
             Operation::Routing(RoutingRequest::Would { .. }) => {
                 Some(("choosing a worker".to_owned(), "the workers are connected to it"))
             }
-            Operation::Routing(_) | Operation::Queues(_) => None,
+            Operation::Terminate { .. } | Operation::Routing(_) | Operation::Queues(_) => None,
             Operation::Routines(request) => self.routines_need_engine(request),
             Operation::Workers(WorkersRequest::Drain { .. } | WorkersRequest::SetHealth { .. }) => None,
             Operation::Workers(_) => Some(workers_need_engine()),
@@ -145,7 +157,7 @@ fn workers_need_engine() -> (String, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{By, Config, Input, Origin, Programs, ReplyTo, Thresholds};
+    use crate::{Config, Input, Origin, Programs, ReplyTo, Thresholds};
     use antiphon_history::{
         DeadCause, DeadLetter, DeadLettersEvent, EntityEvent, EntityName, Ordinal, RoutineSpec, RoutineTarget, RunId,
         RunKey, Schedule,

@@ -47,6 +47,10 @@ impl Partition {
 
     pub(super) fn reconcile_if_due(&mut self) {
         let Some(every_ms) = self.core.config.reconcile_every_ms else { return };
+        // What is about to be ended is no business of repairs, and could not be told anything.
+        if !self.core.without_code.is_empty() {
+            return;
+        }
         if self.next_reconcile().is_some_and(|at| at <= self.core.now) {
             self.core.reconcile_at = self.core.now.plus_ms(every_ms.max(1));
             self.reconcile(self.core.config.thresholds, false, &By::the_engine("found by a look at its time"));
@@ -240,7 +244,7 @@ impl Core {
     }
 
     /// Closes a conversation that has its answer and no end.
-    fn close_answered(&mut self, run: &mut Run, ordinal: Ordinal) {
+    pub(super) fn close_answered(&mut self, run: &mut Run, ordinal: Ordinal) {
         let Some(activity) = run.state.activities.get(ordinal) else { return };
         let outcome = match (activity.conversation.phase(), activity.conversation.response()) {
             (Phase::Answered, Some(Response::Completed { .. })) => ConversationOutcome::Completed,

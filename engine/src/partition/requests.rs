@@ -170,7 +170,7 @@ impl Partition {
         }
     }
 
-    fn open_target(&self, target: &Target) -> Result<RunKey, RequestError> {
+    pub(super) fn open_target(&self, target: &Target) -> Result<RunKey, RequestError> {
         let key = self.target(target)?;
         let run = &self.runs[&key];
         if run.state.status.is_closed() {
@@ -207,7 +207,7 @@ impl super::Core {
 fn may_replace(status: RunStatus, reuse: IdReuse) -> bool {
     match reuse {
         IdReuse::Never => false,
-        IdReuse::AfterFailure => matches!(status, RunStatus::Failed | RunStatus::Cancelled),
+        IdReuse::AfterFailure => status.is_closed() && status != RunStatus::Completed,
         IdReuse::Always => status.is_closed(),
     }
 }

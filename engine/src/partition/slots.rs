@@ -271,6 +271,7 @@ impl Core {
             Some(Outcome::Completed(_)) => SlotOutcome::Completed,
             Some(Outcome::Failed(failure)) => SlotOutcome::Failed { error: bounded_error(&failure.message) },
             Some(Outcome::Cancelled(_)) => SlotOutcome::Cancelled,
+            Some(Outcome::Terminated(_)) => SlotOutcome::Terminated,
             None => return,
         };
         self.end_slot(of, outcome);

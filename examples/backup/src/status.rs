@@ -32,7 +32,7 @@ pub(crate) fn status(target: &Path, state: Option<&Path>) -> Result<ExitCode, Bo
         match row.status {
             RunStatus::Running => println!("unfinished  {}  {} activities so far", row.workflow, row.activities),
             RunStatus::Blocked => println!("blocked     {}  {}", row.workflow, row.blocked),
-            RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled => {}
+            RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled | RunStatus::Terminated => {}
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -129,7 +129,7 @@ async fn wait(app: &Antiphon, id: &str) -> Result<ExitCode, Box<dyn Error>> {
             println!("shipped: {} (receipt {}, packed by {})", shipped.parcel, shipped.receipt, shipped.packed_by);
             Ok(ExitCode::SUCCESS)
         }
-        Err(error @ (RunError::<OrderError>::Failed(_) | RunError::Cancelled { .. })) => {
+        Err(error @ (RunError::<OrderError>::Failed(_) | RunError::Cancelled { .. } | RunError::Terminated { .. })) => {
             println!("not shipped: {error}");
             Ok(ExitCode::FAILURE)
         }

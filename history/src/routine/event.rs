@@ -182,6 +182,9 @@ pub enum SlotOutcome {
     /// The run was cancelled. The schedule goes on as after a success.
     #[serde(rename = "cx")]
     Cancelled,
+    /// Somebody ended the run, and its code was not asked. The schedule goes on as after a success.
+    #[serde(rename = "tm")]
+    Terminated,
 }
 
 impl SlotOutcome {

@@ -366,7 +366,7 @@ impl RoutineState {
         match outcome {
             SlotOutcome::Completed => self.last_completed = Some(ended.clone()),
             SlotOutcome::Failed { .. } => self.last_failed = Some(ended.clone()),
-            SlotOutcome::Cancelled => {}
+            SlotOutcome::Cancelled | SlotOutcome::Terminated => {}
         }
         self.last = Some(ended);
         if let Some(at) = retry_at

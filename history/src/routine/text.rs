@@ -49,6 +49,7 @@ impl fmt::Display for RoutineEvent {
                     SlotOutcome::Completed => f.write_str("completed")?,
                     SlotOutcome::Failed { error } => write!(f, "failed {error:?}")?,
                     SlotOutcome::Cancelled => f.write_str("cancelled")?,
+                    SlotOutcome::Terminated => f.write_str("terminated")?,
                 }
                 retry_at.map_or(Ok(()), |at| write!(f, ", again {}", rfc3339(at)))
             }

@@ -179,6 +179,7 @@ fn end(outcome: RunOutcome) -> End {
         RunOutcome::Completed { result } => End::Completed(result_digest(&result).0.to_string()),
         RunOutcome::Failed { failure } => End::Failed(failure.message),
         RunOutcome::Cancelled { .. } => End::Cancelled,
+        RunOutcome::Terminated { .. } => End::Terminated,
     }
 }
 

@@ -173,6 +173,8 @@ pub enum End {
     Failed(String),
     /// By a cancel.
     Cancelled,
+    /// By somebody's word alone. Nobody in this world says it.
+    Terminated,
 }
 
 /// Names one leg of an activity.

@@ -44,6 +44,7 @@ impl Trace {
             Input::Routing(_, to) => (16, to.0),
             Input::Workers(_, to) => (17, to.0),
             Input::Queues(_, to) => (18, to.0),
+            Input::Terminate { reply, .. } => (19, reply.0),
         };
         self.note(kind, number);
         self.note(0, now.0 as u64);

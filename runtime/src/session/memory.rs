@@ -18,6 +18,18 @@ impl Session<'_> {
         self.load(row.key)
     }
 
+    /// As [`Session::bring_in`], for a run that is to be ended by the very next step: its code is not asked.
+    pub(super) fn bring_in_to_end(&mut self, workflow: &WorkflowKey) -> Result<(), StoreError> {
+        if self.partition.knows(workflow) {
+            return Ok(());
+        }
+        let Some(row) = self.reader.find(workflow)? else { return Ok(()) };
+        if let Some(history) = self.reader.history(row.key)? {
+            self.partition.bring_in_to_end(&history).map_err(|error| damaged(row.key, &error))?;
+        }
+        Ok(())
+    }
+
     /// Looks after slots of routines whose run is not in memory: it is open, or the record is damaged.
     pub(super) fn bring_in_stranded(&mut self) -> Result<(), StoreError> {
         for run in self.partition.slot_runs_elsewhere(SLOTS_AT_ONCE) {
@@ -64,9 +76,7 @@ impl Session<'_> {
 
     pub(super) fn load(&mut self, run: RunKey) -> Result<(), StoreError> {
         if let Some(history) = self.reader.history(run)? {
-            self.partition.load(&history, self.now()).map_err(|error| match error {
-                LoadError::History(_) | LoadError::Fold { .. } => StoreError::damaged_run(run, error.to_string()),
-            })?;
+            self.partition.load(&history, self.now()).map_err(|error| damaged(run, &error))?;
         }
         Ok(())
     }
@@ -111,4 +121,8 @@ impl Session<'_> {
         self.due_page = if one_moment { self.due_page * 2 } else { DUE_AT_ONCE };
         self.tick(now)
     }
+}
+
+fn damaged(run: RunKey, error: &LoadError) -> StoreError {
+    StoreError::damaged_run(run, error.to_string())
 }

@@ -27,6 +27,10 @@ impl Session<'_> {
                 self.bring_in(&target.workflow)?;
                 Input::Cancel { target, reason, reply: self.caller(reply) }
             }
+            Message::Terminate { target, by, reply } => {
+                self.bring_in_to_end(&target.workflow)?;
+                Input::Terminate { target, by, reply: self.caller(reply) }
+            }
             Message::Wait { target, reply } => {
                 self.bring_in(&target.workflow)?;
                 Input::Wait { target, reply: self.caller(reply) }

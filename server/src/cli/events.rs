@@ -32,6 +32,9 @@ pub(super) fn run(event: &RunEvent) -> Json {
         RunEvent::CancelRequested { reason } | RunEvent::RunCancelled { reason } => {
             vec![("reason", reason.as_str().into())]
         }
+        RunEvent::RunTerminated { who, reason } => {
+            vec![("who", who.as_str().into()), ("reason", reason.as_str().into())]
+        }
         RunEvent::ActivityScheduled { ordinal, call: asked }
         | RunEvent::CompensationPushed { ordinal, call: asked } => {
             let mut fields = vec![("ordinal", ordinal.0.into())];

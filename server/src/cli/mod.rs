@@ -29,6 +29,7 @@ mod routing;
 pub mod show;
 mod stats;
 mod table;
+mod terminate;
 mod time;
 mod timeline;
 mod verify;
@@ -98,6 +99,8 @@ pub enum Command {
     Inspect(inspect::Inspect),
     /// Check that a store is whole and unchanged
     Verify(verify::Verify),
+    /// End an open run without asking its code
+    Terminate(terminate::Terminate),
     /// Count runs and all else, and tell how large a store is
     Stats(stats::Stats),
     /// Show what operators and repairs did, the latest first
@@ -211,6 +214,7 @@ impl Command {
             Command::Export(export) => export.run(out),
             Command::Inspect(inspect) => inspect.run(out),
             Command::Verify(verify) => verify.run(out),
+            Command::Terminate(terminate) => terminate.run(programs, out),
             Command::Stats(stats) => stats.run(out),
             Command::Audit(audit) => audit.run(out),
             Command::Queues(queues) => queues.run(out),

@@ -92,7 +92,7 @@ impl Paint {
             RunStatus::Running => Paint::Name,
             RunStatus::Blocked => Paint::Bad,
             RunStatus::Completed => Paint::Good,
-            RunStatus::Failed => Paint::Warn,
+            RunStatus::Failed | RunStatus::Terminated => Paint::Warn,
             RunStatus::Cancelled => Paint::Dim,
         }
     }

@@ -71,13 +71,14 @@ pub(super) fn outcome(outcome: &SlotOutcome) -> &'static str {
         SlotOutcome::Completed => "completed",
         SlotOutcome::Failed { .. } => "failed",
         SlotOutcome::Cancelled => "cancelled",
+        SlotOutcome::Terminated => "terminated",
     }
 }
 
 fn error(outcome: &SlotOutcome) -> Json {
     match outcome {
         SlotOutcome::Failed { error } => error.as_str().into(),
-        SlotOutcome::Completed | SlotOutcome::Cancelled => Json::Null,
+        SlotOutcome::Completed | SlotOutcome::Cancelled | SlotOutcome::Terminated => Json::Null,
     }
 }
 

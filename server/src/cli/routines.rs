@@ -220,7 +220,7 @@ pub(super) fn object(view: &RoutineView) -> Json {
         end.as_ref().map(|end| {
             let error = match &end.outcome {
                 SlotOutcome::Failed { error } => Some(error.as_str()),
-                SlotOutcome::Completed | SlotOutcome::Cancelled => None,
+                SlotOutcome::Completed | SlotOutcome::Cancelled | SlotOutcome::Terminated => None,
             };
             Json::Object(vec![
                 ("slot", slot(&end.slot)),

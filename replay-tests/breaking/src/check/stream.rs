@@ -92,6 +92,9 @@ pub(super) fn check_asked(run: &Run, asked: &Asked) -> Result<(), Broken> {
             RunEvent::RunCompleted { result } => end = Some(End::Completed(result_digest(result).0.to_string())),
             RunEvent::RunFailed { failure } => end = Some(End::Failed(failure.message.clone())),
             RunEvent::RunCancelled { .. } => end = Some(End::Cancelled),
+            RunEvent::RunTerminated { .. } => {
+                return broken(Invariant::AllOrNothing, "nobody asked to terminate it".to_owned());
+            }
             _ => {}
         }
     }
