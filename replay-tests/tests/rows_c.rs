@@ -287,6 +287,24 @@ fn c_t13_who_is_never_woken_finds_its_work_at_the_next_look() {
 }
 
 #[test]
+fn of_those_who_wait_the_first_that_may_have_the_call_gets_it() {
+    let mut world = world(&[ONE]);
+    world.puller("deaf", &["another"], 1);
+    let mut only = claiming("a", 1, 1_000, 10_000);
+    let WorkersRequest::Claim(claim) = &mut only else { panic!("it is a claim") };
+    claim.queues = vec!["default".into()];
+    let waits: Vec<u64> = [claiming("deaf", 1, 1_000, 10_000), only, claiming("b", 1, 1_000, 10_000)]
+        .into_iter()
+        .map(|claim| world.ask_later(claim))
+        .collect();
+    for (place, run) in [(1, "r"), (2, "s")] {
+        world.start(run, "one", "0");
+        let got: Vec<bool> = waits.iter().map(|to| world.fetch(*to).is_some()).collect();
+        assert_eq!(got, [false, place == 1, place == 2], "{run}");
+    }
+}
+
+#[test]
 fn a_worker_that_gives_a_claim_back_loses_nothing_and_another_has_it_at_once() {
     let mut world = world(&[ONE]);
     world.start("r", "one", "0");

@@ -33,6 +33,7 @@ mod tests;
 
 use crate::WorkerProblem;
 use antiphon_history::{ActivityCall, ConversationKey, Health, Liveness, Name, Ordinal, RunKey, Timestamp};
+use class::Class;
 use line::{Group, Line};
 use queue::Queue;
 use slots::Slot;
@@ -44,6 +45,10 @@ pub(crate) use limits::{Rate, Rules};
 pub(crate) use why::Reasons;
 pub use why::WaitReason;
 pub use workers::{WorkerSpec, WorkerView};
+
+/// Workers of one kind offer the same. Means something while one of them is there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Kind(Slot<Class>);
 
 /// The connected workers and the attempts that wait for one. Derived from open conversations; dropped with the process.
 #[derive(Debug, Default)]
@@ -138,6 +143,16 @@ impl Dispatch {
             }
             Some(known) => Ok(known.name.clone()),
         }
+    }
+
+    /// What kind of worker it is, if it is there.
+    pub(crate) fn kind(&self, worker: &str) -> Option<Kind> {
+        self.workers.get(worker).map(|worker| Kind(worker.class))
+    }
+
+    /// Whether anything is in the order that workers of this kind could take, on whichever of their queues.
+    pub(crate) fn has_work_for(&mut self, kind: Kind, now: Timestamp) -> bool {
+        self.line.next_for(kind.0, &[], now).is_some()
     }
 
     /// The names of the workers that ask for their work.

@@ -2,14 +2,18 @@
 
 use super::claims::Claims;
 use super::{Core, Due, Partition};
+use crate::dispatch::Kind;
 use crate::{ClaimRequest, ReplyTo, WorkersError, WorkersReply};
 use antiphon_history::Timestamp;
+use std::collections::BTreeSet;
 
 /// A claim that waits for work.
 #[derive(Debug)]
 pub(super) struct Parked {
     pub(super) request: ClaimRequest,
     pub(super) until: Timestamp,
+    /// The worker's. It asks anew when it is there anew.
+    kind: Option<Kind>,
 }
 
 impl Claims {
@@ -26,11 +30,22 @@ impl Partition {
         if !look || self.core.claims.parked.is_empty() || self.core.dispatch.waiting() == 0 {
             return;
         }
-        let waiting: Vec<ReplyTo> = self.core.claims.parked.keys().copied().collect();
-        for to in waiting {
+        let waiting: Vec<(ReplyTo, Option<Kind>)> =
+            self.core.claims.parked.iter().map(|(to, parked)| (*to, parked.kind)).collect();
+        // Of many workers of one kind the first that finds nothing has looked for all of them.
+        let mut nothing: BTreeSet<Option<Kind>> = BTreeSet::new();
+        for (to, kind) in waiting {
+            if nothing.contains(&kind) {
+                continue;
+            }
             let Some(parked) = self.core.claims.parked.remove(&to) else { continue };
             match self.try_claim(&parked.request) {
-                Ok(claims) if claims.is_empty() => drop(self.core.claims.parked.insert(to, parked)),
+                Ok(claims) if claims.is_empty() => {
+                    self.core.claims.parked.insert(to, parked);
+                    if kind.is_some_and(|kind| !self.core.dispatch.has_work_for(kind, self.core.now)) {
+                        nothing.insert(kind);
+                    }
+                }
                 claimed => {
                     self.core.deadlines.remove(&(parked.until, Due::Claim(to)));
                     self.core.tell_worker(to, claimed.map(WorkersReply::Claimed));
@@ -58,7 +73,8 @@ impl Core {
         // Its silence until then is ours.
         self.heard_until(&request.worker, until);
         self.deadlines.insert((until, Due::Claim(to)));
-        self.claims.parked.insert(to, Parked { request, until });
+        let kind = self.dispatch.kind(&request.worker);
+        self.claims.parked.insert(to, Parked { request, until, kind });
     }
 
     /// Somebody no longer waits for work.
