@@ -1,7 +1,7 @@
 //! Routines in a [`World`].
 
 use crate::world::World;
-use antiphon_engine::{Input, Reply, RoutinesReply, RoutinesRequest};
+use antiphon_engine::{Input, Need, Reply, RoutinesReply, RoutinesRequest};
 use antiphon_history::{HistoryFile, Timestamp, WorkflowKey};
 
 impl World {
@@ -44,11 +44,8 @@ impl World {
                 return;
             }
             Input::Terminate { target, .. } => {
-                let found = (!self.partition.knows(&target.workflow)).then(|| self.newest(&target.workflow)).flatten();
-                if let Some(history) = found {
-                    self.partition.bring_in_to_end(&history).expect("what the engine wrote can be read");
-                }
-                return;
+                let workflow = target.workflow.clone();
+                return self.bring_in_to_end(&workflow);
             }
             Input::Tick => self.partition.tick_needs(now),
             Input::Routines(request, _) => self.partition.needs_of_request(request, now),
@@ -58,8 +55,11 @@ impl World {
         if !self.archived {
             return;
         }
-        for workflow in needs {
-            self.bring_in(&workflow);
+        for need in needs {
+            match need {
+                Need::Live(workflow) => self.bring_in(&workflow),
+                Need::ToEnd(workflow) => self.bring_in_to_end(&workflow),
+            }
         }
     }
 
@@ -69,6 +69,14 @@ impl World {
         }
         if let Some(history) = self.newest(workflow) {
             self.load(&history);
+        }
+    }
+
+    fn bring_in_to_end(&mut self, workflow: &WorkflowKey) {
+        if !self.partition.knows(workflow)
+            && let Some(history) = self.newest(workflow)
+        {
+            self.partition.bring_in_to_end(&history).expect("what the engine wrote can be read");
         }
     }
 

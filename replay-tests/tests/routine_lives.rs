@@ -60,6 +60,7 @@ fn overlap() -> impl Strategy<Value = Overlap> {
         Overlap::BufferOne,
         Overlap::BufferAll,
         Overlap::CancelOther,
+        Overlap::TerminateOther,
         Overlap::AllowAll,
     ])
 }

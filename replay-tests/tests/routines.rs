@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use antiphon_engine::{
-    Context, Input, Ran, RanSlot, RoutineError, RoutineFilter, RoutineView, RoutinesReply, RoutinesRequest, RunFuture,
+    By, Context, Input, Ran, RanSlot, Reply, RoutineError, RoutineFilter, RoutineView, RoutinesReply, RoutinesRequest,
+    RunFuture,
 };
 use antiphon_history::{
-    CatchUp, Change, EntityName, Overlap, Payload, RoutinePatch, RoutineSpec, RoutineStatus, RoutineTarget, Schedule,
-    SkipReason, Slot, Timestamp,
+    CatchUp, Change, EntityName, Overlap, Payload, RetryPolicy, RoutinePatch, RoutineSpec, RoutineStatus,
+    RoutineTarget, Schedule, SkipReason, Slot, SlotOutcome, Timestamp,
 };
 use antiphon_replay_tests::world::*;
 
@@ -30,8 +31,22 @@ fn waits(context: Context, _: Vec<Payload>) -> RunFuture {
     })
 }
 
+/// Has something to undo, by an activity that nobody offers.
+fn undoes(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        context.compensate(call("undo", "1"));
+        context.activity(call("work", "1")).await;
+        done("1")
+    })
+}
+
+fn panics(_: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async { panic!("no such customer") })
+}
+
 fn world() -> World {
-    let programs: &[(&str, Begin)] = &[("quick", quick), ("works", works), ("waits", waits)];
+    let programs: &[(&str, Begin)] =
+        &[("quick", quick), ("works", works), ("waits", waits), ("undoes", undoes), ("panics", panics)];
     World::new(programs, vec![worker("w", &["work"], 10)])
 }
 
@@ -187,6 +202,60 @@ fn cancel_other_reaches_a_run_that_has_left_memory() {
     assert!(!world.partition.has_run(antiphon_history::RunKey(1)), "it waits for a signal and was let go of");
     assert_eq!(ran(&mut world, start), ["1 buffered", "1 started"]);
     assert!(world.text(1).contains("RunCancelled"), "{}", world.text(1));
+}
+
+#[test]
+fn terminate_other_ends_the_open_run_at_once_although_it_would_take_its_time_to_undo() {
+    let mut world = world();
+    let start = world.now;
+    create(&mut world, "r", minutely("undoes", Overlap::TerminateOther));
+    assert_eq!(ran(&mut world, start), ["0 started"]);
+    world.pass(MINUTE);
+    let segments = world.segments;
+    assert_eq!(ran(&mut world, start), ["1 buffered", "1 started"]);
+    assert_eq!(world.segments, segments + 1, "the end, the slot's end and the next start are one segment");
+    let text = world.text(1);
+    assert!(text.contains("RunTerminated by \"engine\": \"a later slot took its place\""), "{text}");
+    let view = get(&mut world, "r");
+    assert_eq!(view.state.last.map(|last| last.outcome), Some(SlotOutcome::Terminated));
+    assert_eq!(view.state.open.len(), 1);
+    world.restart(None);
+    world.pass(30_000);
+    assert_eq!((world.text(1), ran(&mut world, start)), (text, vec![]), "what ended stays so, and is not tried again");
+}
+
+#[test]
+fn terminate_other_reaches_a_run_that_has_left_memory_and_a_blocked_one_without_their_code() {
+    for target in ["waits", "panics"] {
+        let mut world = world();
+        let start = world.now;
+        create(&mut world, "r", minutely(target, Overlap::TerminateOther));
+        assert_eq!(ran(&mut world, start), ["0 started"]);
+        let through = world.segments;
+        world.step(Input::Archived { through });
+        world.pass(MINUTE);
+        assert_eq!(world.partition.has_run(antiphon_history::RunKey(1)), target == "panics", "blocked ones stay");
+        let loaded = world.partition.stats().loaded;
+        assert_eq!(ran(&mut world, start), ["1 buffered", "1 started"]);
+        assert!(world.text(1).contains("RunTerminated by \"engine\""), "{}", world.text(1));
+        assert_eq!(world.partition.stats().loaded, loaded, "it was not replayed");
+    }
+}
+
+#[test]
+fn a_slot_whose_run_an_operator_terminates_is_over_and_not_tried_again() {
+    let mut world = world();
+    let start = world.now;
+    let retry = RetryPolicy { max_attempts: 3, ..RetryPolicy::default() };
+    create(&mut world, "r", RoutineSpec { retry, ..minutely("works", Overlap::Skip) });
+    assert_eq!(ran(&mut world, start), ["0 started"]);
+    let target = target("r/1970-01-01T00:00:01Z");
+    let by = By { who: "ada".into(), why: "stuck".into() };
+    assert_eq!(world.ask(|reply| Input::Terminate { target, by, reply }), Reply::Accepted);
+    let view = get(&mut world, "r");
+    assert_eq!((view.status, view.state.retries.len(), view.state.open.len()), (RoutineStatus::Active, 0, 0));
+    world.pass(MINUTE);
+    assert_eq!(ran(&mut world, start), ["1 started"]);
 }
 
 #[test]
@@ -408,7 +477,6 @@ fn what_cannot_be_is_refused_by_its_name_and_writes_nothing() {
         (RoutineSpec { jitter_ms: MINUTE as u64, ..base() }, "jitter_ms"),
         (RoutineSpec { end_at: Some(Timestamp(1)), ..base() }, "schedule"),
         (RoutineSpec { max_runs: Some(0), ..base() }, "max_runs"),
-        (RoutineSpec { overlap: Overlap::TerminateOther, ..base() }, "overlap"),
         (attempts, "retry.max_attempts"),
         (RoutineSpec { target: large, ..base() }, "target"),
     ];

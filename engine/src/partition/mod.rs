@@ -51,6 +51,7 @@ use std::sync::Arc;
 
 pub use memory::LoadError;
 pub use operate::{Operation, OperationError};
+pub use slots::Need;
 
 /// The engine of one partition.
 ///

@@ -1,29 +1,29 @@
 //! What callers ask about routines. Each refusal is typed and writes nothing.
 
 use super::Partition;
-use super::slots::{Asked, default_key};
+use super::slots::{Asked, Need, default_key};
 use crate::routine::{Routines, check_spec, first_slot, following};
 use crate::{ReplyTo, RoutineError, RoutineFilter, RoutineView, RoutinesReply, RoutinesRequest};
 use antiphon_history::limits::bounded_text;
 use antiphon_history::{
     Entity, EntityName, EntityState, IdError, RoutineEnd, RoutineEvent, RoutinePatch, RoutineSpec, RoutineState,
-    RoutineStatus, RoutineTarget, RunKey, Schedule, Slot, Timestamp, WorkflowKey,
+    RoutineStatus, RoutineTarget, RunKey, Schedule, Slot, Timestamp,
 };
 use std::cmp::Reverse;
 
 type Answer = Result<RoutinesReply, RoutineError>;
 
 impl Partition {
-    /// The workflow ids that must be in memory, as far as the store has runs of them, before a request is carried out.
-    pub fn needs_of_request(&self, request: &RoutinesRequest, now: Timestamp) -> Vec<WorkflowKey> {
+    /// The runs that must be in memory, as far as the store has them, before a request is carried out.
+    pub fn needs_of_request(&self, request: &RoutinesRequest, now: Timestamp) -> Vec<Need> {
         match request {
             RoutinesRequest::RunDue { now: by, limit } => self.routine_needs(*limit, by.unwrap_or(now)),
             RoutinesRequest::RunNow { id, .. } => {
                 let state = self.core.routine(id);
                 let next = |state: &RoutineState| Slot::Manual { number: state.manual_runs + 1, at: now };
-                state.map(|state| default_key(state.workflow_id(next(state), 1))).into_iter().collect()
+                state.map(|state| Need::Live(default_key(state.workflow_id(next(state), 1)))).into_iter().collect()
             }
-            RoutinesRequest::Cancel { id, .. } => self.open_ids(id),
+            RoutinesRequest::Cancel { id, .. } => self.open_ids(id).into_iter().map(Need::Live).collect(),
             _ => Vec::new(),
         }
     }

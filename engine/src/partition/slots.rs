@@ -6,7 +6,7 @@
 
 use super::{Core, Partition};
 use crate::repair::{By, Rule};
-use crate::routine::{Step, decide, followed};
+use crate::routine::{Other, Step, decide, followed};
 use crate::run::Run;
 use crate::state::Outcome;
 use crate::{IdReuse, Ran, RanSlot, RequestError, StartRequest};
@@ -32,17 +32,35 @@ pub(super) struct Asked<'a> {
     pub(super) why: &'a str,
 }
 
+/// A run that must be in memory for something about routines, as far as the store has one: the newest of a workflow id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// As it lives: brought in by [`Partition::load`].
+    Live(WorkflowKey),
+    /// To be ended by the next step: [`Partition::bring_in_to_end`] will do.
+    ToEnd(WorkflowKey),
+}
+
+impl Need {
+    /// Its workflow id.
+    pub fn workflow(&self) -> &WorkflowKey {
+        match self {
+            Need::Live(workflow) | Need::ToEnd(workflow) => workflow,
+        }
+    }
+}
+
 impl Partition {
-    /// The workflow ids that must be in memory, as far as the store has runs of them, before routines are carried out at
-    /// `now`: those that would be started, since an id is never given twice, and the open runs that would be cancelled.
-    pub fn routine_needs(&self, limit: usize, now: Timestamp) -> Vec<WorkflowKey> {
+    /// The runs that must be in memory, as far as the store has them, before routines are carried out at `now`: those of the
+    /// ids that would be started, since an id is never given twice, and the open runs that would be cancelled or terminated.
+    pub fn routine_needs(&self, limit: usize, now: Timestamp) -> Vec<Need> {
         let now = self.core.now.max(now);
         let due = self.core.routines.due_by(now, limit);
         due.iter().flat_map(|id| self.needs_of(id, now)).collect()
     }
 
     /// The same, for what [`Input::Tick`](crate::Input::Tick) carries out by itself. Empty at no cost if nothing is due.
-    pub fn tick_needs(&self, now: Timestamp) -> Vec<WorkflowKey> {
+    pub fn tick_needs(&self, now: Timestamp) -> Vec<Need> {
         if self.next_routine().is_none_or(|due| due > now) {
             return Vec::new();
         }
@@ -55,16 +73,19 @@ impl Partition {
         state.open.iter().map(|open| default_key(state.workflow_id(open.slot, open.attempt))).collect()
     }
 
-    fn needs_of(&self, id: &str, now: Timestamp) -> Vec<WorkflowKey> {
+    fn needs_of(&self, id: &str, now: Timestamp) -> Vec<Need> {
         let Some(mut state) = self.core.routine(id).cloned() else { return Vec::new() };
         let calendar = self.core.calendar.as_ref();
         for _ in 0..STEPS_MAX {
             match decide(&state, now, calendar) {
-                Some(Step::Start { slot, attempt, .. }) => return vec![default_key(state.workflow_id(slot, attempt))],
-                Some(Step::Buffer { slot, cancel: true, .. }) => {
-                    // If the cancelled runs end at once, the slot starts in the same breath.
-                    let next = default_key(state.workflow_id(Slot::Planned(slot), 1));
-                    return self.open_ids(id).into_iter().chain([next]).collect();
+                Some(Step::Start { slot, attempt, .. }) => {
+                    return vec![Need::Live(default_key(state.workflow_id(slot, attempt)))];
+                }
+                Some(Step::Buffer { slot, other: other @ (Other::Cancelled | Other::Terminated), .. }) => {
+                    let need = if other == Other::Terminated { Need::ToEnd } else { Need::Live };
+                    // If they end at once, the slot starts in the same breath.
+                    let next = Need::Live(default_key(state.workflow_id(Slot::Planned(slot), 1)));
+                    return self.open_ids(id).into_iter().map(need).chain([next]).collect();
                 }
                 None => break,
                 Some(step) => {
@@ -128,12 +149,9 @@ impl Partition {
                 break;
             }
             done.push(RanSlot { id: id.to_owned(), slot, ran });
-            if let Step::Buffer { cancel, .. } = step {
+            if let Step::Buffer { other, .. } = step {
                 self.core.skip_what_it_stands_for(id, now);
-                if cancel {
-                    let why = SkipReason::Superseded.name();
-                    self.cancel_open(id, why);
-                }
+                self.make_room(id, other);
             }
         }
         done
@@ -213,11 +231,16 @@ impl Partition {
         }
     }
 
-    /// Asks the open runs of a routine to cancel.
-    pub(super) fn cancel_open(&mut self, id: &str, reason: &str) {
+    /// Does to the open runs of a routine what its overlap policy says.
+    fn make_room(&mut self, id: &str, other: Other) {
         let Some(state) = self.core.routine(id) else { return };
         let runs: Vec<RunKey> = state.open.iter().filter_map(|open| open.run).collect();
-        self.cancel_runs(&runs, reason);
+        let why = SkipReason::Superseded.name();
+        match other {
+            Other::GoesOn => {}
+            Other::Cancelled => self.cancel_runs(&runs, why),
+            Other::Terminated => self.terminate_runs(&runs, &By::the_engine(why)),
+        }
     }
 
     /// Asks runs to cancel, those of them that are in memory and have not been asked.

@@ -1,6 +1,6 @@
 use super::{Calendar, CalendarError, RoutineError, first_slot};
 use antiphon_history::limits::NAME_MAX_BYTES;
-use antiphon_history::{IdError, Overlap, RoutineSpec, RoutineTarget, Schedule, Timestamp};
+use antiphon_history::{IdError, RoutineSpec, RoutineTarget, Schedule, Timestamp};
 
 /// Longest retry policy: each attempt is a run of its own.
 const ATTEMPTS_MAX: u32 = 1_000;
@@ -13,10 +13,6 @@ pub(crate) fn check_spec(
 ) -> Result<Timestamp, RoutineError> {
     check_schedule(&spec.schedule, spec.jitter_ms, calendar)?;
     check_target(&spec.target)?;
-    if spec.overlap == Overlap::TerminateOther {
-        let problem = "runs can be cancelled but not terminated in this version; use cancel_other";
-        return Err(invalid("overlap", spec.overlap.name(), problem));
-    }
     if spec.max_runs == Some(0) {
         return Err(invalid("max_runs", "0", "it could never run; give at least 1"));
     }

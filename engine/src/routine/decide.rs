@@ -13,10 +13,21 @@ pub(crate) enum Step {
     Start { slot: Slot, attempt: u32, next: Option<Timestamp> },
     /// Let slots of the schedule go.
     Skip { from: Timestamp, through: Timestamp, reason: SkipReason, next: Option<Timestamp> },
-    /// Let a slot of the schedule wait for the open run. `cancel`: ask that run to end.
-    Buffer { slot: Timestamp, next: Option<Timestamp>, cancel: bool },
+    /// Let a slot of the schedule wait for the open run.
+    Buffer { slot: Timestamp, next: Option<Timestamp>, other: Other },
     /// Give up a slot that waits.
     Drop { slot: Slot, reason: SkipReason },
+}
+
+/// What becomes of the open runs for which a slot waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Other {
+    /// They go on.
+    GoesOn,
+    /// They are asked to end.
+    Cancelled,
+    /// They are ended, whatever their code would say.
+    Terminated,
 }
 
 /// What is to be done with a routine at `now`, if anything.
@@ -58,22 +69,23 @@ fn planned(state: &RoutineState, slot: Timestamp, now: Timestamp, calendar: &dyn
     if !state.is_busy() {
         return start;
     }
-    let buffer = |cancel| Step::Buffer { slot, next, cancel };
+    let buffer = |other| Step::Buffer { slot, next, other };
     match state.spec.overlap {
         Overlap::AllowAll if state.has_room() => start,
         Overlap::AllowAll => skip(state, slot, slot, SkipReason::Full, calendar),
         // A routine's only slot is never skipped.
-        Overlap::Skip | Overlap::BufferOne | Overlap::BufferAll if once => buffer(false),
+        Overlap::Skip | Overlap::BufferOne | Overlap::BufferAll if once => buffer(Other::GoesOn),
         Overlap::Skip => skip(state, slot, now, SkipReason::Overlap, calendar),
-        Overlap::BufferOne if state.buffer.is_empty() => buffer(false),
+        Overlap::BufferOne if state.buffer.is_empty() => buffer(Other::GoesOn),
         Overlap::BufferOne => skip(state, slot, now, SkipReason::Overlap, calendar),
-        Overlap::BufferAll if state.buffer.len() < antiphon_history::RoutineSpec::BUFFER_MAX => buffer(false),
+        Overlap::BufferAll if state.buffer.len() < antiphon_history::RoutineSpec::BUFFER_MAX => buffer(Other::GoesOn),
         Overlap::BufferAll => skip(state, slot, now, SkipReason::Full, calendar),
         Overlap::CancelOther | Overlap::TerminateOther => {
             let superseded = state.buffer.first().map(|slot| Slot::Planned(*slot));
             match superseded.or(state.retries.first().map(|retry| retry.slot)) {
                 Some(slot) => Step::Drop { slot, reason: SkipReason::Superseded },
-                None => buffer(true),
+                None if state.spec.overlap == Overlap::TerminateOther => buffer(Other::Terminated),
+                None => buffer(Other::Cancelled),
             }
         }
     }

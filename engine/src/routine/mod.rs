@@ -20,7 +20,7 @@ mod request;
 
 pub use calendar::{Calendar, CalendarError, NoCalendar};
 pub(crate) use check::check_spec;
-pub(crate) use decide::{Step, decide, followed};
+pub(crate) use decide::{Other, Step, decide, followed};
 pub use error::RoutineError;
 pub(crate) use grid::{first_slot, following};
 pub(crate) use index::Routines;

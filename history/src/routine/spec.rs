@@ -154,7 +154,7 @@ pub enum Overlap {
     /// The open runs are cancelled, and the slot starts when they have ended.
     #[serde(rename = "co")]
     CancelOther,
-    /// The open runs are ended without their compensations, and the slot starts. Refused by this version.
+    /// The open runs are ended without their compensations, and the slot starts at once.
     #[serde(rename = "to")]
     TerminateOther,
     /// It starts beside the others, up to [`RoutineSpec::OPEN_MAX`]; beyond that it is skipped.

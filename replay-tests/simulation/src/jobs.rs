@@ -26,8 +26,8 @@ fn routine_id(a: u32) -> String {
 impl World<'_> {
     fn asks_of_routines(&mut self, request: RoutinesRequest) -> Checked {
         let now = self.now();
-        for workflow in self.partition.needs_of_request(&request, now) {
-            self.bring_in(&workflow)?;
+        for need in self.partition.needs_of_request(&request, now) {
+            self.bring_in(need.workflow())?;
         }
         let to = self.callers.number();
         self.operators.insert(to);

@@ -136,8 +136,8 @@ impl<'p> World<'p> {
     pub(crate) fn step(&mut self, input: Input) -> Checked {
         let now = self.now();
         if matches!(input, Input::Tick) {
-            for workflow in self.partition.tick_needs(now) {
-                self.bring_in(&workflow)?;
+            for need in self.partition.tick_needs(now) {
+                self.bring_in(need.workflow())?;
             }
         }
         self.steps += 1;

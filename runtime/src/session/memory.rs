@@ -1,7 +1,7 @@
 //! What comes back into memory: runs that a request or a timer wants, and what else of the store a step needs.
 
 use super::{DUE_AT_ONCE, Session};
-use antiphon_engine::{LoadError, Past, RepairRequest, WorkersRequest};
+use antiphon_engine::{LoadError, Need, Past, RepairRequest, WorkersRequest};
 use antiphon_history::{RunKey, Timestamp, WorkflowKey};
 use antiphon_recorder::Error as StoreError;
 
@@ -16,6 +16,14 @@ impl Session<'_> {
         }
         let Some(row) = self.reader.find(workflow)? else { return Ok(()) };
         self.load(row.key)
+    }
+
+    /// Makes sure that a run is in memory as something about routines needs it.
+    pub(super) fn bring_in_needed(&mut self, need: &Need) -> Result<(), StoreError> {
+        match need {
+            Need::Live(workflow) => self.bring_in(workflow),
+            Need::ToEnd(workflow) => self.bring_in_to_end(workflow),
+        }
     }
 
     /// As [`Session::bring_in`], for a run that is to be ended by the very next step: its code is not asked.

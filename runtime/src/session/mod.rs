@@ -213,7 +213,7 @@ impl<'a> Session<'a> {
         if !needs.is_empty() && self.shell.full.load(Ordering::Relaxed) {
             self.partition.hold_routines();
         } else {
-            needs.iter().try_for_each(|workflow| self.bring_in(workflow))?;
+            needs.iter().try_for_each(|need| self.bring_in_needed(need))?;
         }
         self.partition.step(Input::Tick, now);
         Ok(())

@@ -56,8 +56,8 @@ impl Session<'_> {
                 Input::Heartbeat { conversation, leg, token, details }
             }
             Message::Routines(request, caller) => {
-                for workflow in self.partition.needs_of_request(&request, now) {
-                    self.bring_in(&workflow)?;
+                for need in self.partition.needs_of_request(&request, now) {
+                    self.bring_in_needed(&need)?;
                 }
                 Input::Routines(*request, self.caller(caller))
             }

@@ -62,7 +62,7 @@ struct Policies {
     /// Missed slots: `all`, `one` for all of them, or `skip` (`skip=5m`: what is more than 5m late)
     #[arg(long, value_name = "POLICY", value_parser = catch_up)]
     catch_up: Option<CatchUp>,
-    /// Slots that fall due while a run is open: skip, buffer_one, buffer_all, cancel_other or allow_all
+    /// Slots that fall due while a run is open: skip, buffer_one, buffer_all, cancel_other, terminate_other or allow_all
     #[arg(long, value_name = "POLICY")]
     overlap: Option<Overlap>,
     /// Starts each slot up to so much later
