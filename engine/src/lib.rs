@@ -59,8 +59,8 @@ pub use repair::{
 };
 pub use replay::{Replayed, replay, replay_prefix};
 pub use routine::{
-    Calendar, CalendarError, NoCalendar, Ran, RanSlot, RoutineError, RoutineFilter, RoutineView, RoutinesReply,
-    RoutinesRequest,
+    Calendar, CalendarError, NoCalendar, Ran, RanSlot, RoutineAsk, RoutineError, RoutineFilter, RoutineGuard,
+    RoutineGuards, RoutineView, RoutinesReply, RoutinesRequest,
 };
 pub use waits::{ActivityWait, CancelWait, SideEffectWait, SignalWait, TimerWait};
 pub use workers::{AnsweredLeg, Claim, ClaimRequest, LegRef, Past, WorkerEntry, WorkersReply, WorkersRequest};

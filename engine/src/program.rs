@@ -1,4 +1,5 @@
 use crate::Context;
+use crate::RoutineGuards;
 use crate::router::Routes;
 use crate::standalone::Standalone;
 use antiphon_history::{Failure, Payload, RESERVED_PREFIX};
@@ -46,13 +47,15 @@ pub struct Programs {
     types: BTreeMap<String, Arc<dyn Program>>,
     /// Registered routes and guards. Replay has them too, and calls none.
     pub routes: Routes,
+    /// Registered guards of routines.
+    pub routine_guards: RoutineGuards,
 }
 
 impl Default for Programs {
     fn default() -> Programs {
         let standalone: Arc<dyn Program> = Arc::new(Standalone);
         let types = BTreeMap::from([(standalone.name().to_owned(), standalone)]);
-        Programs { types, routes: Routes::default() }
+        Programs { types, routes: Routes::default(), routine_guards: RoutineGuards::default() }
     }
 }
 

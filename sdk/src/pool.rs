@@ -1,6 +1,7 @@
 //! Several pools in one process, and what takes part in choosing between them.
 
 use crate::app::{Builder, OpenError};
+use antiphon_engine::RoutineAsk;
 use antiphon_engine::router::{CustomAsk, GuardAsk};
 use antiphon_history::{IdError, Name};
 use antiphon_runtime::{ActivityBody, LocalPool, Worker};
@@ -100,6 +101,20 @@ impl Builder {
         let name = name.into();
         if !self.programs.routes.add_custom(name.as_str(), Arc::new(route)) {
             self.fault("custom_route", name, "another route has this name; rename one of them");
+        }
+        self
+    }
+
+    /// Registers a guard that routines may name ([`Routine::guard`](crate::Routine::guard)): an error with a reason refuses
+    /// their creation or change. It is asked by the engine's own thread, which waits for it.
+    pub fn routine_guard(
+        mut self,
+        name: impl Into<String>,
+        guard: impl Fn(&RoutineAsk<'_>) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Builder {
+        let name = name.into();
+        if !self.programs.routine_guards.add(name.as_str(), Arc::new(guard)) {
+            self.fault("routine_guard", name, "another guard of routines has this name; rename one of them");
         }
         self
     }

@@ -1,4 +1,4 @@
-use crate::{ActivityDefinition, Call, CallRefused, WorkflowCall, WorkflowDefinition};
+use crate::{ActivityDefinition, Call, CallRefused, Route, WorkflowCall, WorkflowDefinition};
 use antiphon_history::{CatchUp, Overlap, RetryPolicy, RoutineSpec, RoutineTarget, Schedule, Timestamp};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -111,6 +111,25 @@ impl Routine {
     pub fn label(self, name: impl Into<String>, value: impl Into<String>) -> Routine {
         let (name, value) = (name.into(), value.into());
         self.set(|spec| drop(spec.labels.insert(name, value)))
+    }
+
+    /// How the worker of its activity call is chosen: what the call says itself lies over it, and the default of the queue
+    /// under it. Not for a workflow.
+    pub fn route(mut self, route: Route) -> Routine {
+        match route.into_request() {
+            Ok(route) => self.set(|spec| spec.route = Some(Box::new(route))),
+            Err(error) => {
+                self.spec = self.spec.and(Err(error.into()));
+                self
+            }
+        }
+    }
+
+    /// A guard of this name ([`Builder::routine_guard`](crate::Builder::routine_guard)) must agree to its creation and to
+    /// each change. A change of this name needs the old guard's word as well.
+    pub fn guard(self, name: impl Into<String>) -> Routine {
+        let name = name.into();
+        self.set(|spec| spec.guard = Some(name.into()))
     }
 
     /// Begins paused, with a note for whoever finds it so.

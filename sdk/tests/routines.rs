@@ -157,3 +157,32 @@ async fn requests_that_cannot_be_are_typed_errors_with_their_codes() {
     app.advance(hours(48)).await.unwrap();
     assert!(routines.run_due(10).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_registered_guard_and_a_route_are_part_of_a_routine() {
+    let sent = Sent::default();
+    let only_ada = |ask: &antiphon::RoutineAsk<'_>| match ask.who {
+        "ada" => Ok(()),
+        who => Err(format!("{who} may not")),
+    };
+    let builder = builder(Antiphon::test(), &sent).routine_guard("only-ada", only_ada);
+    let app = builder.pool(antiphon::Pool::named("press")).start().unwrap();
+    let route = antiphon::Route::to("press");
+    let routine =
+        || Routine::once(Timestamp(0), send("x".to_owned())).id("print").guard("only-ada").route(route.clone());
+    let refused = app.routines().by("bob").create(routine()).await.unwrap_err().to_string();
+    assert!(refused.contains("bob may not") && refused.contains("[A0066]"), "{refused}");
+    app.routines().by("ada").create(routine()).await.unwrap();
+    app.routines().run_due(10).await.unwrap();
+    let view = app.routines().get("print").await.unwrap();
+    let run = app.describe(&view.state.workflow_id(Slot::Planned(Timestamp(0)), 1)).unwrap().unwrap();
+    while app.describe(&run.workflow.id).unwrap().unwrap().status == RunStatus::Running {
+        tokio::task::yield_now().await;
+    }
+    let history = app.history(&run.workflow.id).unwrap().unwrap();
+    let selected = history.records.iter().any(|record| record.windows(5).any(|bytes| bytes == b"press"));
+    assert!(selected, "the named pool has it");
+    let contradiction = antiphon::Route::sticky("");
+    let refused = Routine::once(Timestamp(0), send("x".to_owned())).route(contradiction);
+    assert!(app.routines().create(refused).await.is_err());
+}

@@ -141,3 +141,27 @@ async fn a_routine_is_made_and_changed_without_an_engine_and_carried_out_by_the_
     let (code, text) = plain(&["verify", "data"]);
     assert!(code == 0 && text.ends_with("whole\n"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_and_a_guard_are_given_shown_and_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("data");
+    builder(&store).start().unwrap().stop();
+    done(&store, NIGHTLY);
+    // Nobody in this program is the guard, so nobody agrees; a route belongs to a call.
+    let guarded = [NIGHTLY, &["--guard", "boss"]]
+        .concat()
+        .iter()
+        .map(|arg| if *arg == "nightly" { "other" } else { arg })
+        .collect::<Vec<_>>();
+    assert_eq!(refusal(&store, &guarded), (Exit::Refused, "A0066".to_owned()));
+    let routed: Vec<_> = ["--route", r#"{"policy": "round_robin"}"#].into();
+    let print = ["routine", "create", "data", "print", "--activity", "print", "--every", "1h", "--paused", "not yet"];
+    let print = one(&done(&store, &[&print[..], &routed, &["--json"]].concat()));
+    assert_eq!(print["spec"]["route"]["policy"], "round_robin");
+    assert!(done(&store, &["routine", "show", "data", "print"]).contains("\n  route     round_robin"));
+    let print = one(&done(&store, &["routine", "update", "data", "print", "--route", "none", "--json"]));
+    assert_eq!(print["spec"]["route"], serde_json::Value::Null);
+    let routed = [&["routine", "update", "data", "nightly"][..], &routed].concat();
+    assert_eq!(refusal(&store, &routed), (Exit::Usage, "A0048".to_owned()));
+}

@@ -2,12 +2,12 @@
 
 use super::Partition;
 use super::slots::{Asked, Need, default_key};
-use crate::routine::{Routines, check_spec, first_slot, following};
-use crate::{ReplyTo, RoutineError, RoutineFilter, RoutineView, RoutinesReply, RoutinesRequest};
+use crate::routine::{RoutineAsk, Routines, check_spec, first_slot, following};
+use crate::{By, ReplyTo, RoutineError, RoutineFilter, RoutineView, RoutinesReply, RoutinesRequest};
 use antiphon_history::limits::bounded_text;
 use antiphon_history::{
-    Entity, EntityName, EntityState, IdError, RoutineEnd, RoutineEvent, RoutinePatch, RoutineSpec, RoutineState,
-    RoutineStatus, RoutineTarget, RunKey, Schedule, Slot, Timestamp,
+    AuditEvent, Entity, EntityEvent, EntityName, EntityState, IdError, RoutineEnd, RoutineEvent, RoutinePatch,
+    RoutineSpec, RoutineState, RoutineStatus, RoutineTarget, RunKey, Schedule, Slot, Timestamp,
 };
 use std::cmp::Reverse;
 
@@ -75,6 +75,10 @@ impl Partition {
         }
         let next = check_spec(&spec, self.core.now, self.core.calendar.as_ref())?;
         self.check_routine_target(&spec.target)?;
+        let ask = RoutineAsk { id: id.as_deref().unwrap_or_default(), spec: &spec, before: None, who: &who };
+        if let Err(denied) = self.core.programs.routine_guards.agree(&ask) {
+            return Err(self.denied("routine.create", id.as_deref().unwrap_or_default(), who, denied));
+        }
         if self.core.routines.len() >= Routines::MAX {
             let todo = "no routine is ever forgotten; keep those that belong together in one, or use another store";
             return Err(RoutineError::TooMany { what: "the routines of this store", max: Routines::MAX as u64, todo });
@@ -96,6 +100,10 @@ impl Partition {
         if let Some(target) = &patch.target {
             self.check_routine_target(target)?;
         }
+        let ask = RoutineAsk { id, spec: &spec, before: Some(&state.spec), who: &who };
+        if let Err(denied) = self.core.programs.routine_guards.agree(&ask) {
+            return Err(self.denied("routine.update", id, who, denied));
+        }
         let next = match patch.next {
             Some(next) => Some(next),
             // A new schedule begins now, not at a start that is long past.
@@ -111,6 +119,14 @@ impl Partition {
         let (who, why) = (bounded_text(&who), bounded_text(&why));
         self.core.record_routine(id, RoutineEvent::Updated { patch, next, who, why });
         Ok(self.shown(id, false))
+    }
+
+    /// What a guard refused stands in the audit, as a choice of a worker does.
+    fn denied(&mut self, verb: &str, id: &str, who: String, denied: RoutineError) -> RoutineError {
+        let By { who, why } = By { who, why: denied.to_string() }.bounded();
+        let refused = AuditEvent::Refused { who, verb: verb.to_owned(), on: format!("routine {id}"), why };
+        self.core.tell(&EntityName::Audit, &EntityEvent::Audit(refused));
+        denied
     }
 
     fn pause_routine(&mut self, id: &str, note: String, who: String) -> Answer {

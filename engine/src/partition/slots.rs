@@ -199,7 +199,7 @@ impl Partition {
         let request = StartRequest {
             workflow: default_key(workflow_id.clone()),
             workflow_type: target.workflow_type().to_owned(),
-            input: target.input(),
+            input: state.spec.input(),
             id_reuse: IdReuse::Never,
             request_id: None,
         };

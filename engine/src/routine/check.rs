@@ -1,4 +1,5 @@
 use super::{Calendar, CalendarError, RoutineError, first_slot};
+use crate::RequestError;
 use antiphon_history::limits::NAME_MAX_BYTES;
 use antiphon_history::{IdError, RoutineSpec, RoutineTarget, Schedule, Timestamp};
 
@@ -13,6 +14,10 @@ pub(crate) fn check_spec(
 ) -> Result<Timestamp, RoutineError> {
     check_schedule(&spec.schedule, spec.jitter_ms, calendar)?;
     check_target(&spec.target)?;
+    check_route(spec)?;
+    if let Some(guard) = &spec.guard {
+        IdError::check("guard", guard)?;
+    }
     if spec.max_runs == Some(0) {
         return Err(invalid("max_runs", "0", "it could never run; give at least 1"));
     }
@@ -77,6 +82,24 @@ fn check_target(target: &RoutineTarget) -> Result<(), RoutineError> {
         return Err(invalid("target", &format!("an input of {bytes} bytes"), &problem));
     }
     Ok(())
+}
+
+/// A route by itself and with the call's own over it; what the queue says besides is known only when a slot is carried out.
+fn check_route(spec: &RoutineSpec) -> Result<(), RoutineError> {
+    match (&spec.route, &spec.target) {
+        (Some(route), RoutineTarget::Workflow { workflow_type, .. }) => {
+            let value = format!("by {}", route.policy());
+            let problem = format!("it starts the workflow {workflow_type:?}, whose calls say themselves how they go");
+            Err(invalid("route", &value, &problem))
+        }
+        (_, RoutineTarget::Activity { .. }) => {
+            for route in spec.route.as_deref().into_iter().chain(spec.route_of_call().as_ref()) {
+                route.check().map_err(RequestError::from)?;
+            }
+            Ok(())
+        }
+        (None, RoutineTarget::Workflow { .. }) => Ok(()),
+    }
 }
 
 pub(super) fn invalid(field: &'static str, value: &str, problem: &str) -> RoutineError {

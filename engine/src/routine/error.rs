@@ -1,4 +1,4 @@
-use antiphon_history::{IdError, RoutineStatus};
+use antiphon_history::{IdError, Name, RoutineStatus};
 
 /// Why a request about routines changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +63,18 @@ pub enum RoutineError {
         max: u64,
         /// What to do.
         todo: &'static str,
+    },
+    /// A0066. The guard that the routine names did not agree.
+    #[error("guard {guard:?} does not let routine {id:?} be {verb}: {reason} [A0066]")]
+    Denied {
+        /// The routine; empty for a new one that was given no id.
+        id: String,
+        /// What was asked.
+        verb: &'static str,
+        /// The guard.
+        guard: Name,
+        /// What it said.
+        reason: String,
     },
     /// A run cannot be started now. See the error's own code.
     #[error(transparent)]

@@ -1,5 +1,5 @@
 use super::spec::{CatchUp, Overlap, RoutineSpec, RoutineTarget, Schedule};
-use crate::{RetryPolicy, Timestamp};
+use crate::{Name, RetryPolicy, RouteRequest, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -67,6 +67,12 @@ pub struct RoutinePatch {
     /// All labels.
     #[serde(rename = "lb", skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
+    /// How the worker of its call is chosen.
+    #[serde(rename = "rq", skip_serializing_if = "Change::is_keep")]
+    pub route: Change<Box<RouteRequest>>,
+    /// Who must agree to changes. The guard that there was is asked as well.
+    #[serde(rename = "g", skip_serializing_if = "Change::is_keep")]
+    pub guard: Change<Name>,
     /// The next slot, given by hand.
     #[serde(rename = "nx", skip_serializing_if = "Option::is_none")]
     pub next: Option<Timestamp>,
@@ -90,5 +96,7 @@ impl RoutinePatch {
         self.start_at.apply(&mut spec.start_at);
         self.end_at.apply(&mut spec.end_at);
         self.max_runs.apply(&mut spec.max_runs);
+        self.route.apply(&mut spec.route);
+        self.guard.apply(&mut spec.guard);
     }
 }

@@ -1,4 +1,4 @@
-use crate::{ActivityCall, Digest, Payload, RetryPolicy, STANDALONE, Timestamp, activity, codec};
+use crate::{ActivityCall, Digest, Name, Payload, RetryPolicy, RouteRequest, STANDALONE, Timestamp, activity, codec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -241,6 +241,13 @@ pub struct RoutineSpec {
     /// Begins paused, with this note. Default: no.
     #[serde(rename = "pa", default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// How the worker of its activity call is chosen: under what the call says itself, over what its queue says. Only with an
+    /// activity as target. Default: nothing.
+    #[serde(rename = "rq", default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Box<RouteRequest>>,
+    /// The registered guard that must agree to its creation and to each change. Default: none.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Name>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -272,6 +279,30 @@ impl RoutineSpec {
             idempotency_key: None,
             labels: BTreeMap::new(),
             paused: None,
+            route: None,
+            guard: None,
+        }
+    }
+
+    /// How the worker of its call is chosen: by the call's own words over those of the routine. `None` where neither says
+    /// anything, and for a workflow.
+    pub fn route_of_call(&self) -> Option<RouteRequest> {
+        let RoutineTarget::Activity { call, .. } = &self.target else { return None };
+        match (call.options.route.as_deref(), self.route.as_deref()) {
+            (Some(own), Some(lower)) => Some(own.over(lower)),
+            (own, lower) => own.or(lower).cloned(),
+        }
+    }
+
+    /// The input of its runs; a call in it has the route in force.
+    pub fn input(&self) -> Vec<Payload> {
+        match (&self.target, &self.route) {
+            (RoutineTarget::Activity { call, .. }, Some(_)) => {
+                let mut call = call.clone();
+                call.options.route = self.route_of_call().map(Box::new);
+                call.to_standalone()
+            }
+            (target, _) => target.input(),
         }
     }
 

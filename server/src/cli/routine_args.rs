@@ -3,8 +3,8 @@
 use super::routines::label;
 use super::time::{Length, Moment};
 use antiphon_history::{
-    ActivityCall, ActivityOptions, CatchUp, Change, Overlap, Payload, RetryPolicy, RoutinePatch, RoutineSpec,
-    RoutineTarget, Schedule, Site, Timestamp,
+    ActivityCall, ActivityOptions, CatchUp, Change, Name, Overlap, Payload, RetryPolicy, RouteRequest, RoutinePatch,
+    RoutineSpec, RoutineTarget, Schedule, Site, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -200,6 +200,12 @@ pub(super) struct Rules {
     /// It begins paused, with this note
     #[arg(long, value_name = "NOTE")]
     paused: Option<String>,
+    /// How the worker of its activity is chosen, as JSON: {"policy": "round_robin"}
+    #[arg(long, value_name = "JSON", value_parser = super::routing::route)]
+    route: Option<Box<RouteRequest>>,
+    /// The guard that must agree to it and to its changes
+    #[arg(long, value_name = "NAME")]
+    guard: Option<String>,
 }
 
 impl Rules {
@@ -220,6 +226,8 @@ impl Rules {
         spec.max_runs = self.max_runs;
         spec.idempotency_key.clone_from(&self.idempotency_key);
         spec.paused.clone_from(&self.paused);
+        spec.route.clone_from(&self.route);
+        spec.guard = self.guard.clone().map(Name::from);
         spec
     }
 }
@@ -267,9 +275,19 @@ pub(super) struct Changes {
     /// It is completed after so many slots; `none`: never for their number
     #[arg(long, value_name = "N")]
     max_runs: Option<OrNone<u64>>,
+    /// How the worker of its activity is chosen, as JSON; `none`: as the call and its queue say
+    #[arg(long, value_name = "JSON", value_parser = route_or_none)]
+    route: Option<OrNone<Box<RouteRequest>>>,
+    /// The guard that must agree to changes, which the one before it must allow; `none`: nobody
+    #[arg(long, value_name = "NAME")]
+    guard: Option<OrNone<String>>,
     /// The next slot, given by hand
     #[arg(long, value_name = "TIME")]
     next: Option<Moment>,
+}
+
+fn route_or_none(text: &str) -> Result<OrNone<Box<RouteRequest>>, String> {
+    if text == "none" { Ok(OrNone(None)) } else { super::routing::route(text).map(|route| OrNone(Some(route))) }
 }
 
 impl Changes {
@@ -294,6 +312,8 @@ impl Changes {
             max_runs: OrNone::change(self.max_runs, |max| max),
             retry: retried.then(|| policies.retry(&known.retry)),
             labels: (!policies.label.is_empty()).then(|| policies.labels()),
+            route: OrNone::change(self.route.clone(), |route| route),
+            guard: OrNone::change(self.guard.clone(), Name::from),
             next: self.next.map(resolved),
         }
     }

@@ -97,6 +97,8 @@ pub(super) fn spec(spec: &RoutineSpec) -> Json {
         idempotency_key,
         labels: words,
         paused,
+        route,
+        guard,
     } = spec;
     Json::Object(vec![
         ("schedule", schedule(when)),
@@ -111,6 +113,8 @@ pub(super) fn spec(spec: &RoutineSpec) -> Json {
         ("idempotency_key", idempotency_key.as_deref().into()),
         ("labels", labels(words)),
         ("paused", paused.as_deref().into()),
+        ("route", route.as_deref().map_or(Json::Null, super::events::written)),
+        ("guard", guard.as_deref().into()),
     ])
 }
 
@@ -127,6 +131,8 @@ fn patch(patch: &RoutinePatch) -> Json {
         max_runs,
         retry,
         labels: words,
+        route,
+        guard,
         next,
     } = patch;
     let changes = [
@@ -140,16 +146,26 @@ fn patch(patch: &RoutinePatch) -> Json {
         changed("max_runs", max_runs),
         retry.as_ref().map(|policy| ("retry", retry_policy(policy))),
         words.as_ref().map(|words| ("labels", labels(words))),
+        changed_to("route", route, |route| super::events::written(route)),
+        changed_to("guard", guard, |guard| (&**guard).into()),
         next.map(|next: Timestamp| ("next", next.into())),
     ];
     Json::Object(changes.into_iter().flatten().collect())
 }
 
 fn changed<T: Clone + Into<Json>>(name: &'static str, change: &Change<T>) -> Option<(&'static str, Json)> {
+    changed_to(name, change, |value| value.clone().into())
+}
+
+fn changed_to<T>(
+    name: &'static str,
+    change: &Change<T>,
+    json: impl FnOnce(&T) -> Json,
+) -> Option<(&'static str, Json)> {
     match change {
         Change::Keep => None,
         Change::Clear => Some((name, Json::Null)),
-        Change::Set(value) => Some((name, value.clone().into())),
+        Change::Set(value) => Some((name, json(value))),
     }
 }
 

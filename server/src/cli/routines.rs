@@ -197,6 +197,12 @@ pub(super) fn text(view: &RoutineView, out: &Out<'_>) -> String {
     for (name, end) in ends.into_iter().filter_map(|(name, end)| Some((name, end.as_ref()?))) {
         line(name, format!("{} {}", state.workflow_id(end.slot, end.attempt), ended(end, zone)));
     }
+    if let Some(route) = &spec.route {
+        line("route", route.to_string());
+    }
+    if let Some(guard) = &spec.guard {
+        line("guard", guard.to_string());
+    }
     for (name, value) in &spec.labels {
         line("label", format!("{name}={value}"));
     }

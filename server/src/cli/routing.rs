@@ -101,7 +101,7 @@ struct SetDefault {
     by: By,
 }
 
-fn route(text: &str) -> Result<Box<RouteRequest>, String> {
+pub(super) fn route(text: &str) -> Result<Box<RouteRequest>, String> {
     let form: RouteForm = serde_json::from_str(text).map_err(|error| error.to_string())?;
     form.request().map(Box::new).map_err(|error| error.to_string())
 }
