@@ -13,6 +13,7 @@
 //!
 //! This crate must not know a store, tokio, a clock, randomness or the environment.
 
+mod attempts;
 mod batch;
 mod check;
 mod config;
@@ -22,7 +23,6 @@ mod dispatch;
 mod divergence;
 mod driver;
 mod effect;
-#[allow(dead_code, reason = "what tells of entities stands on it")]
 mod entities;
 mod explain;
 mod input;
@@ -42,6 +42,7 @@ mod waits;
 mod workers;
 mod workers_error;
 
+pub use attempts::{ATTEMPTS_MAX, AttemptState, AttemptView, Attempts, AttemptsAsk};
 pub use batch::Batch;
 pub use check::Broken;
 pub use config::{Config, SEMANTICS};

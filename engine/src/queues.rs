@@ -1,6 +1,6 @@
 //! What operators ask about task queues, and what they are told.
 
-use crate::By;
+use crate::{Attempts, AttemptsAsk, By};
 use antiphon_history::{IdError, Name, QueueSettings, QueueState};
 use std::collections::BTreeMap;
 
@@ -40,6 +40,8 @@ pub enum QueuesRequest {
     /// Shows all queues that have settings or open activities, by name. Writes nothing. As dear as
     /// [`QueuesRequest::Describe`].
     List,
+    /// Shows open attempts one by one. Writes nothing. Answered with [`QueuesReply::Attempts`].
+    Attempts(Box<AttemptsAsk>),
 }
 
 impl QueuesRequest {
@@ -49,6 +51,9 @@ impl QueuesRequest {
             | QueuesRequest::Pause { queue, .. }
             | QueuesRequest::Resume { queue, .. }
             | QueuesRequest::Describe { queue } => IdError::check("task queue", queue),
+            QueuesRequest::Attempts(ask) => {
+                ask.queue.as_ref().map_or(Ok(()), |queue| IdError::check("task queue", queue))
+            }
             QueuesRequest::List => Ok(()),
         }
     }
@@ -64,6 +69,8 @@ pub enum QueuesReply {
     },
     /// The queues.
     Queues(Vec<QueueView>),
+    /// The attempts.
+    Attempts(Attempts),
 }
 
 /// One task queue, as people see it.

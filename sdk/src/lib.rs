@@ -68,10 +68,10 @@ mod workflow_call;
 pub use activity_context::ActivityContext;
 pub use antiphon_engine::router::{Candidate, CustomAsk, GuardAsk, Routed};
 pub use antiphon_engine::{
-    BACKING_OFF, Explanation, Finding, IdReuse, LEASE_ENDED, Letters, ProgramError, Programs, QueueStats, QueueView,
-    Ran, RanSlot, RepairError, Replayed, Report, RequestError as RefusedRequest, RoutineAsk, RoutineError,
-    RoutineFilter, RoutineView, Rule, RuleStats, Stats, Thresholds, Wait, Why, WorkerEntry, WorkerSpec, WorkerView,
-    WorkersError,
+    ATTEMPTS_MAX, AttemptState, AttemptView, Attempts, AttemptsAsk, BACKING_OFF, Explanation, Finding, IdReuse,
+    LEASE_ENDED, Letters, ProgramError, Programs, QueueStats, QueueView, Ran, RanSlot, RepairError, Replayed, Report,
+    RequestError as RefusedRequest, RoutineAsk, RoutineError, RoutineFilter, RoutineView, Rule, RuleStats, Stats,
+    Thresholds, Wait, Why, WorkerEntry, WorkerSpec, WorkerView, WorkersError,
 };
 pub use antiphon_history::{
     ActivityCall, ActivityOptions, ActivityOutcome, Affinity, Backfill, BlockedReason, CatalogueRow, CatchUp, Change,

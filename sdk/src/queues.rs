@@ -1,7 +1,7 @@
 //! What operators ask about task queues.
 
 use crate::{Antiphon, RequestError};
-use antiphon_engine::{By, QueueView, QueuesReply, QueuesRequest};
+use antiphon_engine::{Attempts, AttemptsAsk, By, QueueView, QueuesReply, QueuesRequest};
 use antiphon_history::{Name, QueueSettings};
 
 /// The task queues of a running engine, by [`Antiphon::queues`].
@@ -25,15 +25,14 @@ impl Queues<'_> {
     async fn change(&self, request: QueuesRequest) -> Result<bool, RequestError> {
         match self.app.handle().queues(request).await? {
             QueuesReply::Done { changed } => Ok(changed),
-            // Each request has its own kind of reply.
-            QueuesReply::Queues(_) => Err(antiphon_runtime::Error::Unavailable.into()),
+            _ => Err(strange()),
         }
     }
 
     async fn views(&self, request: QueuesRequest) -> Result<Vec<QueueView>, RequestError> {
         match self.app.handle().queues(request).await? {
             QueuesReply::Queues(views) => Ok(views),
-            QueuesReply::Done { .. } => Err(antiphon_runtime::Error::Unavailable.into()),
+            _ => Err(strange()),
         }
     }
 
@@ -60,11 +59,25 @@ impl Queues<'_> {
     /// it, which takes some milliseconds per 100,000.
     pub async fn describe(&self, queue: &str) -> Result<QueueView, RequestError> {
         let mut views = self.views(QueuesRequest::Describe { queue: queue.into() }).await?;
-        views.pop().ok_or_else(|| antiphon_runtime::Error::Unavailable.into())
+        views.pop().ok_or_else(strange)
     }
 
     /// All queues that have settings or open activities, by name. As dear as [`Queues::describe`].
     pub async fn list(&self) -> Result<Vec<QueueView>, RequestError> {
         self.views(QueuesRequest::List).await
     }
+
+    /// Open attempts one by one, in the order of their keys: what waits, what is in flight, whose lease has ended; now or at
+    /// a moment to come. As dear as [`Queues::describe`].
+    pub async fn attempts(&self, ask: AttemptsAsk) -> Result<Attempts, RequestError> {
+        match self.app.handle().queues(QueuesRequest::Attempts(Box::new(ask))).await? {
+            QueuesReply::Attempts(attempts) => Ok(attempts),
+            _ => Err(strange()),
+        }
+    }
+}
+
+/// Each request has its own kind of reply.
+fn strange() -> RequestError {
+    antiphon_runtime::Error::Unavailable.into()
 }

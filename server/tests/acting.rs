@@ -210,6 +210,17 @@ fn workers_are_listed_as_they_are_on_record_and_looked_after() {
     assert_eq!(done(folder, &["queues", "data", "mail"]).lines().count(), 2);
     assert_eq!(refusal(folder, &["queues", "data", "none"]), (4, "A0063".to_owned()));
     assert_eq!(stats["queues"][0]["waiting"], 1);
+    let waiting = &json(&done(folder, &["attempts", "data", "default", "--state", "waiting", "--json"]))[0];
+    assert_eq!(
+        (&waiting["workflow_id"], &waiting["ordinal"], &waiting["attempt"]),
+        (&"report-1".into(), &1.into(), &1.into())
+    );
+    assert_eq!((&waiting["worker"], &waiting["fairness_key"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    let text = done(folder, &["attempts", "data"]);
+    assert!(text.contains("report-1 #1.1  print  default  waiting  2026-01-01 00:00:09.000Z"), "{text}");
+    assert_eq!(done_with(folder, &["attempts", "data", "mail"]), "no open attempt matches\n");
+    let (code, _, err) = antiphon(folder, &["attempts", "data", "--state", "lost"]);
+    assert!(code == 2 && err.contains("waiting, backing_off, in_flight, lease_ended, held"), "{err}");
     // What the record says of workers is what an explanation goes by.
     let why = &json(&done(folder, &["explain", "data", "report-1", "--json"]))[0]["waits"][0]["why"];
     assert_eq!(why["state"], "waiting");
@@ -297,6 +308,7 @@ fn empty_answers_say_so() {
         (&["dead-letters", "data"], "no dead letter matches\n"),
         (&["routines", "data"], "no routine matches\n"),
         (&["workers", "data"], "no worker is there\n"),
+        (&["attempts", "data"], "no open attempt matches\n"),
         (&["queues", "data"], "no task queue has work, or workers\n"),
         (&["audit", "data"], "nothing of that is in the audit\n"),
     ] {

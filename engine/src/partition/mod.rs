@@ -21,6 +21,7 @@
 //! | `slots.rs` | carrying routines out |
 
 mod activities;
+mod attempts;
 mod claims;
 mod core;
 mod dead_letters;

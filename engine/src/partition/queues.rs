@@ -2,8 +2,8 @@ use super::{Core, Partition};
 use crate::dispatch::{Rate, Reasons, Rules};
 use crate::queues::{BACKING_OFF, LEASE_ENDED, QueueStats, QueueView, QueuesReply, QueuesRequest};
 use crate::state::Activity;
-use crate::{By, Reply, ReplyTo, RequestError};
-use antiphon_conversation::{Leg, Phase};
+use crate::{AttemptState, By, Reply, ReplyTo, RequestError};
+use antiphon_conversation::Leg;
 use antiphon_history::limits::bounded_text;
 use antiphon_history::{
     ActivityCall, EntityEvent, EntityName, EntityState, Name, Ordinal, QueueEvent, QueueState, RunKey,
@@ -52,6 +52,7 @@ impl Partition {
                 QueuesReply::Queues(vec![self.core.view(queue, stats)])
             }
             QueuesRequest::List => QueuesReply::Queues(self.queue_views()),
+            QueuesRequest::Attempts(ask) => QueuesReply::Attempts(self.attempts(&ask)),
         })
     }
 
@@ -130,17 +131,16 @@ impl Core {
 
     fn count(&self, stats: &mut QueueStats, run: RunKey, ordinal: Ordinal, activity: &Activity, known: &mut Reasons) {
         let conversation = &activity.conversation;
-        let expired = conversation.leg().filter(|leg| leg.is_expired(self.now)).and_then(Leg::lease_until);
-        let (kind, since) = match (conversation.phase(), expired) {
-            (Phase::Queued, _) if conversation.visible_at() > self.now => (BACKING_OFF, None),
-            (Phase::Queued, _) => {
+        let (kind, since) = match super::attempts::stands(conversation, self.now) {
+            Some(AttemptState::Waiting) => {
                 let kind = self.dispatch.kind_of_wait((run, ordinal), &activity.call, self.now, known);
                 (kind, Some(conversation.visible_at()))
             }
-            (Phase::InDoubt, Some(since)) => (LEASE_ENDED, Some(since)),
-            (Phase::Held, _) => return stats.held += 1,
-            (Phase::Selected | Phase::InDoubt, _) => return stats.in_flight += 1,
-            (Phase::New | Phase::Answered | Phase::Closed, _) => return,
+            Some(AttemptState::BackingOff) => (BACKING_OFF, None),
+            Some(AttemptState::LeaseEnded) => (LEASE_ENDED, conversation.leg().and_then(Leg::lease_until)),
+            Some(AttemptState::InFlight) => return stats.in_flight += 1,
+            Some(AttemptState::Held) => return stats.held += 1,
+            None => return,
         };
         stats.waiting += 1;
         stats.oldest_ms = stats.oldest_ms.max(since.map(|since| self.now.since_ms(since)));

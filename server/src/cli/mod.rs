@@ -1,5 +1,6 @@
 //! Commands, one file each; this file parses, runs one of them and turns what came of it into an exit code.
 
+mod attempts;
 mod audit;
 mod by;
 mod check;
@@ -107,6 +108,8 @@ pub enum Command {
     Audit(audit::Audit),
     /// Show what waits on task queues, and is under way
     Queues(queues::Queues),
+    /// List open attempts: what waits, is under way, or has outlived its lease
+    Attempts(attempts::Attempts),
     /// Pause or resume a task queue, or set its limits
     Queue(queue::Queue),
     /// List workers
@@ -218,6 +221,7 @@ impl Command {
             Command::Stats(stats) => stats.run(out),
             Command::Audit(audit) => audit.run(out),
             Command::Queues(queues) => queues.run(out),
+            Command::Attempts(attempts) => attempts.run(out),
             Command::Queue(queue) => queue.run(programs, out),
             Command::Workers(workers) => workers.run(out),
             Command::Worker(worker) => worker.run(programs, out),
