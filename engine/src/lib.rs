@@ -51,7 +51,7 @@ pub use dispatch::{WaitReason, WorkerSpec, WorkerView};
 pub use effect::{Effect, Reply, ReplyTo, RequestError, RunOutcome};
 pub use explain::{Explanation, WAITS_MAX, Wait, Why};
 pub use input::{IdReuse, Input, StartRequest, Target};
-pub use partition::{LoadError, Need, Operation, OperationError, Origin, Partition, Stats};
+pub use partition::{LEASE_MAX_MS, LoadError, Need, Operation, OperationError, Origin, Partition, Stats, WAIT_MAX_MS};
 pub use program::{Ending, Program, ProgramError, Programs, RunFuture};
 pub use queues::{BACKING_OFF, LEASE_ENDED, QueueStats, QueueView, QueuesReply, QueuesRequest};
 pub use repair::{

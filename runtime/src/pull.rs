@@ -243,18 +243,24 @@ impl Leg {
         let every = (Duration::from_millis(self.claim.lease_ms) / 3).clamp(Duration::from_millis(1), BEAT_MAX);
         let mut beat = interval_at(Instant::now() + every, every);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let answer = loop {
-            tokio::select! {
-                answer = &mut body => break answer,
-                _ = beat.tick() => {
-                    let alive = WorkersRequest::Heartbeat { leg: self.claim.leg(), details: None, lease_ms: None };
-                    if matches!(self.handle.workers(alive).await, Err(error) if is_over(&error)) {
-                        // Nobody waits for it any more, or somebody else has it.
-                        self.ended = true;
-                        return;
-                    }
+        // Beside the body, which goes on while the engine takes the word.
+        let until_over = async {
+            loop {
+                beat.tick().await;
+                let alive = WorkersRequest::Heartbeat { leg: self.claim.leg(), details: None, lease_ms: None };
+                if matches!(self.handle.workers(alive).await, Err(error) if is_over(&error)) {
+                    return;
                 }
             }
+        };
+        let answer = tokio::select! {
+            answer = &mut body => Some(answer),
+            // Nobody waits for it any more, or somebody else has it.
+            () = until_over => None,
+        };
+        let Some(answer) = answer else {
+            self.ended = true;
+            return;
         };
         let leg = self.claim.leg();
         let request = match answer {

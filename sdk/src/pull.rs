@@ -4,6 +4,7 @@ use crate::activity_context::States;
 use crate::handle::{Antiphon, RequestError};
 use crate::program::TypedBody;
 use crate::{ActivityHandle, CallRefused, OptionError};
+use antiphon_engine::{LEASE_MAX_MS, WAIT_MAX_MS};
 use antiphon_history::IdError;
 use antiphon_runtime::{ActivityBody, Handle, Puller, RunningPuller};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,10 +106,17 @@ impl PullWorker {
     }
 
     /// How long each activity is its own without a word, which it sends at a third of that. Default: 30 s. Shorter: a dead
-    /// worker is noticed sooner. Longer: it may be cut off for longer without losing what it does.
+    /// worker is noticed sooner. Longer: it may be cut off for longer without losing what it does. At most a day.
     pub fn lease(mut self, lease: Duration) -> PullWorker {
         if lease < Duration::from_millis(1) {
             self.impossible("lease", format!("{lease:?}"), "it would end before it begins; give at least 1 ms");
+        }
+        if lease > Duration::from_millis(LEASE_MAX_MS) {
+            self.impossible(
+                "lease",
+                format!("{lease:?}"),
+                "what a dead worker has would wait so long; give at most a day",
+            );
         }
         self.lease = lease;
         self
@@ -116,6 +124,9 @@ impl PullWorker {
 
     /// How long one request for work waits for some, at most 10 minutes. Default: 30 s.
     pub fn wait(mut self, wait: Duration) -> PullWorker {
+        if wait > Duration::from_millis(WAIT_MAX_MS) {
+            self.impossible("wait", format!("{wait:?}"), "asking is its sign of life; give at most 10 minutes");
+        }
         self.wait = wait;
         self
     }

@@ -187,8 +187,17 @@ async fn workers_are_listed_drained_and_refused_by_name() {
     assert!(refused.to_string().ends_with("[A0045]"), "{refused}");
     let refused = app.pull_worker("local").activity(double).start().await.unwrap_err();
     assert!(matches!(refused, RequestError::Engine(_)) && refused.to_string().ends_with("[A0045]"), "{refused}");
-    let refused = app.pull_worker("w").capacity(0).start().await.unwrap_err();
-    assert!(refused.to_string().ends_with("[A0017]"), "{refused}");
+    let worker = || app.pull_worker("w").activity(double);
+    let impossible = [
+        worker().capacity(0),
+        worker().lease(Duration::ZERO),
+        worker().lease(antiphon::days(2)),
+        worker().wait(antiphon::days(1)),
+    ];
+    for worker in impossible {
+        let refused = worker.start().await.unwrap_err();
+        assert!(refused.to_string().ends_with("[A0017]"), "{refused}");
+    }
 }
 
 #[test]

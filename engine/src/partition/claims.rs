@@ -32,11 +32,11 @@ pub(crate) struct Claims {
 /// An answer is repeated within seconds, if its reply was lost; some 100 bytes each.
 const ANSWERED_MAX: usize = 4_096;
 
-/// Longest lease: a worker that says nothing for a day is not coming back.
-const LEASE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// Longest lease, in milliseconds: a worker that says nothing for a day is not coming back.
+pub const LEASE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Longest wait for work in one request: behind it the worker asks again, which is its sign of life.
-const WAIT_MAX_MS: u64 = 10 * 60 * 1000;
+/// Longest wait for work in one request, in milliseconds: behind it the worker asks again, which is its sign of life.
+pub const WAIT_MAX_MS: u64 = 10 * 60 * 1000;
 
 impl Claims {
     /// Something has come into the line, or a place in it has become free.

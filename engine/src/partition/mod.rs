@@ -50,6 +50,7 @@ use antiphon_history::{ExitReason, Ordinal, RunKey, SegmentWriter, Timestamp, Wo
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use claims::{LEASE_MAX_MS, WAIT_MAX_MS};
 pub use memory::LoadError;
 pub use operate::{Operation, OperationError};
 pub use slots::Need;
