@@ -33,6 +33,7 @@ mod session;
 mod shell;
 mod store;
 mod sync;
+mod tell;
 mod worker;
 mod writer;
 

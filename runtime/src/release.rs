@@ -1,5 +1,6 @@
 use crate::Worker;
 use crate::inbox::{Inbox, Message};
+use crate::tell::Told;
 use crate::worker::Responder;
 use antiphon_conversation::Request;
 use antiphon_engine::{Claim, Reply, WorkersReply, WorkersRequest};
@@ -9,9 +10,21 @@ use tokio::sync::oneshot;
 
 /// An effect with everything needed to carry it out: the engine's names resolved to callers and workers.
 pub(crate) enum Release {
-    Send { worker: Arc<dyn Worker>, request: Box<Request> },
-    Cancel { worker: Arc<dyn Worker>, conversation: ConversationKey, leg: u32 },
-    Reply { caller: oneshot::Sender<Reply>, reply: Reply },
+    Send {
+        worker: Arc<dyn Worker>,
+        request: Box<Request>,
+    },
+    Cancel {
+        worker: Arc<dyn Worker>,
+        conversation: ConversationKey,
+        leg: u32,
+    },
+    Reply {
+        caller: oneshot::Sender<Reply>,
+        reply: Reply,
+    },
+    /// Somebody listens to what becomes durable.
+    Tell(Box<Told>),
 }
 
 /// Requests for one worker.
@@ -34,6 +47,7 @@ pub(crate) fn all(releases: Vec<Release>, inbox: &Arc<Inbox>) {
                     }
                 }
             }
+            Release::Tell(told) => told.tell(),
             Release::Cancel { worker, conversation, leg } => {
                 // It may be for a leg that leaves in this very batch.
                 send(together.take());

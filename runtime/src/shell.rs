@@ -61,6 +61,7 @@ impl Shell {
             let failure = match Session::open(&mut self) {
                 Ok(session) => {
                     wait_ms = first_wait_ms;
+                    tracing::info!(target: "antiphon::store", "opened");
                     if let Some(started) = started.take() {
                         let _ = started.send(Ok(()));
                     }
@@ -78,6 +79,10 @@ impl Shell {
                     Some(error)
                 }
             };
+            match &failure {
+                Some(error) => tracing::error!(target: "antiphon::store", error = %error, "failed"),
+                None => tracing::error!(target: "antiphon::store", error = "its writer ended", "failed"),
+            }
             match failure {
                 Some(StartError::Store(error)) if error.kind() == ErrorKind::Full => self.source.release_ballast(),
                 // Nothing that waiting could mend, and going on could do harm.

@@ -321,6 +321,11 @@ impl Partition {
         self.runs.contains_key(&run)
     }
 
+    /// The workflow id of a run in memory.
+    pub fn workflow_of(&self, run: RunKey) -> Option<WorkflowKey> {
+        self.runs.get(&run).map(|run| run.state.workflow())
+    }
+
     /// Whether somebody waits for a run to end.
     pub fn has_waiters(&self) -> bool {
         !self.core.waiting.is_empty()

@@ -9,6 +9,7 @@ use crate::release::Release;
 use crate::shell::Shell;
 use crate::sync::LOOK;
 use crate::sync::mpsc::SyncSender;
+use crate::tell;
 use crate::writer::{Halt, Progress, Work, Writer};
 use antiphon_engine::{Effect, Input, Partition, Reply, ReplyTo};
 use antiphon_history::{RunKey, Timestamp};
@@ -226,7 +227,9 @@ impl<'a> Session<'a> {
         }
         let batch = self.partition.take();
         let small = batch.segment.as_ref().is_none_or(|segment| segment.len() <= WRITTEN_HERE_MAX_BYTES);
-        let releases = batch.effects.into_iter().filter_map(|effect| self.resolve(effect)).collect();
+        let told = tell::of(batch.segment.as_ref(), &self.partition).map(Release::Tell);
+        let effects = batch.effects.into_iter().filter_map(|effect| self.resolve(effect));
+        let releases = told.into_iter().chain(effects).collect();
         let work = Work { segment: batch.segment, at: batch.at, releases };
         if small && !more_waits && self.shell.inbox.is_empty() {
             match self.writer.write(work) {
