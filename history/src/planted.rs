@@ -313,6 +313,73 @@ pub const FAULTS: &[Fault] = &[
         invariant: 1,
         caught_by: "simulation",
     },
+    Fault {
+        name: "in-flight-one-too-many",
+        does: "a queue lets one leg more be under way than its limit",
+        invariant: 4,
+        caught_by: "simulation",
+    },
+    Fault {
+        name: "pause-ignored-for-claims",
+        does: "workers that ask get calls of a queue that is paused, full or ahead of its rate",
+        invariant: 4,
+        caught_by: "simulation",
+    },
+    Fault {
+        name: "rate-full-at-restart",
+        does: "an engine begins with all that the rates of its queues allow at once",
+        invariant: 4,
+        caught_by: "simulation",
+    },
+    Fault {
+        name: "limit-key-dropped-on-retry",
+        does: "a call gives its limit key back between two attempts",
+        invariant: 4,
+        caught_by: "simulation",
+    },
+    Fault { name: "urgency-reversed", does: "the less urgent goes first", invariant: 4, caught_by: "simulation" },
+    Fault {
+        name: "drained-worker-chosen",
+        does: "a worker that drains gets new calls",
+        invariant: 4,
+        caught_by: "simulation",
+    },
+    Fault {
+        name: "leg-forgotten-at-a-death",
+        does: "the first leg of a worker that dies or leaves stays under way",
+        invariant: 4,
+        caught_by: "simulation",
+    },
+    Fault {
+        name: "repair-without-fence",
+        does: "a repair does not look whether what was found still holds",
+        invariant: 5,
+        caught_by: "simulation",
+    },
+    Fault {
+        name: "held-call-not-listed",
+        does: "a call whose budgets are used up is not among the dead letters",
+        invariant: 4,
+        caught_by: "simulation",
+    },
+    Fault {
+        name: "discarded-call-runs-again",
+        does: "a held call that is given up is tried again",
+        invariant: 4,
+        caught_by: "simulation",
+    },
+    Fault {
+        name: "lease-ends-early",
+        does: "a lease ends one millisecond before its end",
+        invariant: 4,
+        caught_by: "simulation",
+    },
+    Fault {
+        name: "cursor-not-recorded",
+        does: "whose turn it was is not written down with a choice in turn",
+        invariant: 4,
+        caught_by: "simulation",
+    },
 ];
 
 const NONE: usize = usize::MAX;

@@ -1,8 +1,12 @@
 //! What the simulation found, each in the fewest steps that show it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use antiphon_engine::{Context, Input, Reply, RunFuture, replay, replay_prefix};
-use antiphon_history::{Payload, RetryPolicy};
+use antiphon_conversation::Answer;
+use antiphon_engine::router::RoutingRequest;
+use antiphon_engine::{
+    By, Context, Input, QueuesRequest, RepairReply, RepairRequest, Reply, RunFuture, Which, replay, replay_prefix,
+};
+use antiphon_history::{Payload, QueueSettings, RetryPolicy, RouteRequest};
 use antiphon_replay_tests::world::*;
 use std::pin::pin;
 
@@ -149,4 +153,84 @@ fn an_attempt_after_a_leg_whose_lease_had_ended_keeps_its_wait() {
     assert_eq!(world.claim_as("b", 1, 1_000), Ok(Vec::new()));
     world.pass(1);
     assert_eq!(world.claim_one("b", 1_000).request.conversation.attempt, 2);
+}
+
+fn of_one_key(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        let call = with("echo", "1", |options| {
+            options.limit_key = "alice".to_owned();
+            options.hold = true;
+            options.start_to_close_ms = Some(1_000);
+            options.retry = RetryPolicy { max_attempts: 1, ..RetryPolicy::default() };
+        });
+        done(&format!("\"{}\"", context.activity(call).await))
+    })
+}
+
+/// One at a time of each limit key.
+fn world_of_one_key() -> World {
+    let mut world = World::new(&[("w", of_one_key)], vec![worker("w1", &["echo"], 8)]);
+    let settings = QueueSettings { per_key_max: Some(1), ..QueueSettings::default() };
+    let (queue, settings) = ("default".into(), Box::new(settings));
+    world.queues(QueuesRequest::Set { queue, settings, by: By::default() }).unwrap();
+    world
+}
+
+fn retry(world: &mut World, letter: u64) {
+    let request = RepairRequest::Retry { which: Which::Letter(letter), call: None, by: By::default() };
+    assert_eq!(world.repair(request), Ok(RepairReply::Done { changed: true }));
+}
+
+fn out(world: &World) -> Vec<u64> {
+    world.sent.iter().map(|(_, request)| request.conversation.run.0).collect()
+}
+
+/// A start took every attempt but the first for one that is under way, and gave it the key that another had.
+#[test]
+fn a_held_call_that_was_retried_and_waits_for_its_limit_key_waits_on_after_a_restart() {
+    let mut world = world_of_one_key();
+    world.start("a", "w", "1");
+    world.answer(Answer::Failed { failure: failure("busy"), retryable: true });
+    world.start("b", "w", "1");
+    retry(&mut world, 1);
+    assert_eq!(out(&world), [2], "the key is the other's");
+    world.restart(None);
+    assert_eq!(out(&world), [2], "and stays so");
+    world.complete("2");
+    assert_eq!(out(&world), [1]);
+}
+
+/// The body that was told to stop kept the key for its call, and the retry took that for its own turn.
+#[test]
+fn a_held_call_that_was_retried_waits_for_its_limit_key_while_its_own_old_body_runs() {
+    let mut world = world_of_one_key();
+    world.start("a", "w", "1");
+    world.pass(1_000);
+    assert!(world.text(1).ends_with("Held timed out (start-to-close) after 1"), "{}", world.text(1));
+    let old = world.sent[0].1.clone();
+    retry(&mut world, 1);
+    assert!(world.text(1).ends_with("#1.2 1 Scheduled echo queue=default"), "{}", world.text(1));
+    world.answer_to(&old, Answer::Stopped);
+    assert!(world.text(1).ends_with("#1.2 3 Sent leg=1"), "{}", world.text(1));
+}
+
+fn asks_once(context: Context, _: Vec<Payload>) -> RunFuture {
+    Box::pin(async move { done(&format!("\"{}\"", context.activity(call("echo", "1")).await)) })
+}
+
+/// That nobody may have it was to be noted in the middle of a leg, where it cannot follow.
+#[test]
+fn a_leg_whose_lease_has_ended_waits_for_its_worker_where_the_route_lets_nobody_take_its_place() {
+    let mut world = World::new(&[("w", asks_once)], vec![]);
+    world.puller("a", &["echo"], 1);
+    world.start("r", "w", "1");
+    let claim = world.claim_as("a", 1, 1_000).unwrap().remove(0);
+    let route = Some(RouteRequest { excluded: vec!["a".into()], ..RouteRequest::default() });
+    let request = RoutingRequest::Default { queue: "default".into(), route, by: By::default() };
+    world.ask(|to| Input::Routing(Box::new(request), to));
+    world.pass(1_000);
+    assert_eq!(world.claim_as("a", 1, 1_000).unwrap(), vec![]);
+    assert!(world.text(1).ends_with("Sent leg=1"), "{}", world.text(1));
+    world.complete_claim(claim.leg(), "7").unwrap();
+    assert!(matches!(world.ended("r"), Some(Reply::Ended { .. })), "{}", world.text(1));
 }

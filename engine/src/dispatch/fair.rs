@@ -6,7 +6,7 @@
 
 use super::line::{Group, Head, Item, Stamp};
 use super::slots::{Slot, Slots};
-use antiphon_history::{ActivityOptions, FAIRNESS_WEIGHT_MAX, Name, PRIORITY_MAX};
+use antiphon_history::{ActivityOptions, FAIRNESS_WEIGHT_MAX, Name, PRIORITY_MAX, planted};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one attempt costs a flow of weight 1, in virtual time. Large, so that the division by a weight rounds by less than
@@ -30,7 +30,8 @@ pub(super) struct Flow {
 
 impl Flow {
     pub(super) fn head(&self, slot: Slot<Flow>, stamp: Stamp) -> Head {
-        Head { level: self.level, tag: self.tag, stamp, flow: slot }
+        let level = if planted!("urgency-reversed") { PRIORITY_MAX - self.level } else { self.level };
+        Head { level, tag: self.tag, stamp, flow: slot }
     }
 
     pub(super) fn line(&self, group: Slot<Group>) -> Option<&BTreeMap<Stamp, Item>> {

@@ -33,9 +33,10 @@ pub(super) enum Change {
 }
 
 impl Key {
-    /// Whether the call has its part of the limit already.
+    /// Whether the call has its part of the limit already. One that is over and comes again, because somebody retried it,
+    /// waits for its turn, though a body of it may still run.
     pub(super) fn holds(&self, item: Item) -> bool {
-        self.under_way.contains_key(&item)
+        self.under_way.get(&item).is_some_and(|holder| !holder.over)
     }
 
     /// A call waits; it stands aside until [`Key::settle`] admits it.

@@ -1,6 +1,6 @@
 //! What holds a whole task queue back: a pause, a limit on what is in flight, a rate.
 
-use antiphon_history::Timestamp;
+use antiphon_history::{Timestamp, planted};
 use std::collections::BTreeMap;
 
 use antiphon_history::Name;
@@ -68,7 +68,10 @@ impl Bucket {
         let period_us = rate.period_ms.saturating_mul(1_000);
         let interval_us = period_us.div_ceil(u64::from(rate.count.max(1))).max(1);
         let burst_us = interval_us.saturating_mul(u64::from(rate.burst.max(1)));
-        Bucket { rate, interval_us, paid_us: micros(now).saturating_add(burst_us) }
+        // It may be the end of its millisecond already: else each restart would give away the part that is rounded down.
+        let from_us = micros(now).saturating_add(999);
+        let burst_us = if planted!("rate-full-at-restart") { 0 } else { burst_us };
+        Bucket { rate, interval_us, paid_us: from_us.saturating_add(burst_us) }
     }
 
     pub(super) fn is_of(&self, rate: Rate) -> bool {
@@ -114,7 +117,17 @@ mod tests {
     fn a_rate_above_one_in_a_millisecond_is_given_in_full() {
         let mut bucket = Bucket::empty(Rate { count: 2_500, period_ms: 1_000, burst: 1 }, Timestamp(0));
         let sum: u32 = given(&mut bucket, 0, 1_000).iter().sum();
-        assert_eq!(sum, 2_499, "the first interval of 400 µs is paid before");
+        assert_eq!(sum, 2_497, "the first millisecond and the first interval of 400 µs are paid before");
+    }
+
+    #[test]
+    fn whoever_begins_anew_after_each_token_gets_no_more_than_the_rate() {
+        let rate = Rate { count: 2, period_ms: 5, burst: 2 };
+        let mut at = 100;
+        for _ in 0..10 {
+            at = Bucket::empty(rate, Timestamp(at)).opens_at().0;
+        }
+        assert!(at >= 100 + 10 * 5 / 2, "ten tokens by {at}");
     }
 
     #[test]

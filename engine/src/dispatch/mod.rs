@@ -32,7 +32,7 @@ mod workers;
 mod tests;
 
 use crate::WorkerProblem;
-use antiphon_history::{ActivityCall, ConversationKey, Health, Liveness, Name, Ordinal, RunKey, Timestamp};
+use antiphon_history::{ActivityCall, ConversationKey, Health, Liveness, Name, Ordinal, RunKey, Timestamp, planted};
 use class::Class;
 use line::{Group, Line};
 use queue::Queue;
@@ -108,6 +108,9 @@ impl Dispatch {
 
     /// From now on the worker gets nothing new; it keeps what it has.
     pub(crate) fn drain(&mut self, worker: &str) {
+        if planted!("drained-worker-chosen") {
+            return;
+        }
         self.change(worker, |worker| worker.liveness = Liveness::Draining);
     }
 

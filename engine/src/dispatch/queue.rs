@@ -6,7 +6,7 @@ use super::keys::Key;
 use super::limits::{Bucket, Hold, Rules};
 use super::line::Group;
 use super::slots::{Slot, Slots};
-use antiphon_history::{ActivityCall, Name, Timestamp};
+use antiphon_history::{ActivityCall, Name, Timestamp, planted};
 use std::collections::BTreeMap;
 
 /// What the workers must have that could take an attempt, besides its queue.
@@ -124,7 +124,7 @@ impl Queue {
             return Some(Hold::Starting);
         }
         if let Some(max) = rules.in_flight_max
-            && self.in_flight >= max
+            && self.in_flight >= max + u32::from(planted!("in-flight-one-too-many"))
         {
             return Some(Hold::Full { max });
         }

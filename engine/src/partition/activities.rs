@@ -71,7 +71,8 @@ impl Partition {
     }
 
     pub(super) fn worker_left(&mut self, name: &str, reason: &ExitReason) {
-        for (conversation, leg) in self.core.dispatch.leave(name) {
+        let passed = usize::from(planted!("leg-forgotten-at-a-death"));
+        for (conversation, leg) in self.core.dispatch.leave(name).into_iter().skip(passed) {
             let run = self.runs.get_mut(&conversation.run).filter(|run| is_current(run, conversation, leg));
             // A leg under a lease stays with the name until the lease ends: the worker may only have lost its way to us.
             let open = run.as_ref().and_then(|run| run.state.activities.get(conversation.ordinal));
@@ -287,6 +288,11 @@ impl Core {
         // A retry that could only meet the overall deadline would hide the real error behind a timeout.
         if too_late || !self.converse(run, ordinal, ConversationEvent::Closed { outcome }) {
             return false;
+        }
+        if planted!("limit-key-dropped-on-retry")
+            && let Some(activity) = run.state.activities.get(ordinal)
+        {
+            self.dispatch.over(run.state.key, ordinal, &activity.call);
         }
         // A leg whose lease had ended stood in line; the next attempt has a wait of its own.
         self.dispatch.remove(run.state.key, ordinal);

@@ -6,7 +6,7 @@ use crate::{IdReuse, RepairRequest, Reply, ReplyTo, RequestError, StartRequest, 
 use antiphon_conversation::Phase;
 use antiphon_history::{
     ActivityCall, ActivityOutcome, ConversationEvent, DeadCause, DeadLetter, DeadLettersEvent, DeadLettersState,
-    EntityEvent, EntityName, EntityState, ExitReason, Ordinal, STANDALONE, Settled, WorkflowKey,
+    EntityEvent, EntityName, EntityState, ExitReason, Ordinal, STANDALONE, Settled, WorkflowKey, planted,
 };
 
 impl Partition {
@@ -105,6 +105,7 @@ impl Partition {
         let on = format!("{} {ordinal}.{}", run.state.workflow(), activity.attempt);
         self.core.note_settled(number, how, by, on);
         match how {
+            Settled::Discarded if planted!("discarded-call-runs-again") => self.core.retry_held(run, ordinal),
             Settled::Retried => self.core.retry_held(run, ordinal),
             Settled::Discarded | Settled::Withdrawn => self.core.close(run, ordinal, outcome.closes_as(), outcome),
         }
@@ -173,7 +174,7 @@ impl Core {
         let options = &activity.call.options;
         let is_answer = matches!(outcome, ActivityOutcome::Failed { .. }) && options.retry.max_attempts <= 1;
         let hold = options.hold;
-        if hold || !is_answer {
+        if (hold || !is_answer) && !planted!("held-call-not-listed") {
             let letter = letter_of(run, ordinal, activity, &outcome);
             self.tell(&EntityName::DeadLetters, &EntityEvent::DeadLetters(DeadLettersEvent::Noted(Box::new(letter))));
         }

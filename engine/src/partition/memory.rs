@@ -121,7 +121,9 @@ impl Core {
             return self.mend(run, &finding, &By::the_engine("found while loading"));
         }
         let conversation = &activity.conversation;
-        let begun = activity.attempt > 1 || conversation.next_leg() > 1 || conversation.leg().is_some();
+        // The first attempt after a person's retry has not begun: it waits for its part of the key like anybody.
+        let first = activity.attempt == activity.attempts_forgiven + 1;
+        let begun = !first || conversation.next_leg() > 1 || conversation.leg().is_some();
         if begun && conversation.phase() != Phase::Held {
             self.dispatch.hold_key(run.state.key, ordinal, &activity.call);
         }

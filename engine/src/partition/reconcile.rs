@@ -6,7 +6,7 @@ use crate::{Effect, RequestError};
 use antiphon_conversation::{Phase, retry};
 use antiphon_history::{
     ActivityOutcome, ConversationEvent, ConversationKey, ConversationOutcome, ExitReason, Failure, Ordinal, Response,
-    RunEvent, TimeoutKind, Timestamp,
+    RunEvent, TimeoutKind, Timestamp, planted,
 };
 
 impl Partition {
@@ -80,6 +80,7 @@ impl Partition {
             None => Err("its run is not under way".to_owned()),
             Some((_, None)) => Err("the activity is over".to_owned()),
             Some((state, Some(activity))) => match self.core.wrong(state, ordinal, activity, thresholds) {
+                _ if planted!("repair-without-fence") && activity.conversation.leg().is_some() => Ok(()),
                 Some(found) if found.only_reported.is_some() => Err(found.to_string()),
                 // Time may go on; anything else that differs is news.
                 Some(found) if (Finding { for_ms: finding.for_ms, ..found.clone() }) == *finding => Ok(()),

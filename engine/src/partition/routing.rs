@@ -4,12 +4,12 @@ use crate::router::{Ask, GuardAsk, Routed, RoutingReply, RoutingRequest};
 use crate::run::Run;
 use crate::state::Activity;
 use crate::{By, Reply, ReplyTo, RequestError};
-use antiphon_conversation::Conversation;
+use antiphon_conversation::{Conversation, Phase};
 use antiphon_history::limits::bounded_text;
 use antiphon_history::{
     ActivityCall, ActivityOptions, ActivityOutcome, AuditEvent, ConversationEvent, ConversationOutcome, EntityEvent,
     EntityName, EntityState, LeftOutReason, Name, Ordinal, RouteError, RouteReason, RouteRequest, RoutingEvent,
-    RoutingState, Site,
+    RoutingState, Site, planted,
 };
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -178,6 +178,7 @@ impl Core {
                 }
                 RoutingEvent::KeyUsed { key }
             }
+            _ if planted!("cursor-not-recorded") => return,
             _ if routed.moves_cursor => RoutingEvent::CursorMoved { class, worker },
             _ => return,
         };
@@ -186,6 +187,13 @@ impl Core {
 
     /// Nobody was chosen. Returns the one worker that the attempt waits for, if it waits for one.
     pub(super) fn not_routed(&mut self, run: &mut Run, ordinal: Ordinal, error: &RouteError) -> Option<Name> {
+        if run.state.activities.get(ordinal)?.conversation.phase() != Phase::Queued {
+            // A leg whose lease has ended keeps its place until somebody takes it: its worker may still answer.
+            if !error.is_denied() {
+                return None;
+            }
+            self.take_over(run, ordinal);
+        }
         let activity = run.state.activities.get(ordinal)?;
         let noted = activity.conversation.no_worker().is_some();
         let fail_fast = activity.call.options.fail_fast;
