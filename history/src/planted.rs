@@ -371,7 +371,7 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "lease-ends-early",
         does: "a lease ends one millisecond before its end",
-        invariant: 4,
+        invariant: 9,
         caught_by: "simulation",
     },
     Fault {

@@ -118,9 +118,12 @@ impl World<'_> {
             self.die(Point::CrashBeforeTake, false)?;
         }
         self.join_healer()?;
+        if self.plan.features.contains(&Feature::Rules) {
+            self.rules_rest()?;
+        }
         self.flush()?;
         // Each round ends something: at most some hundred activities and timers wait, one after the other.
-        const ROUNDS: usize = 400;
+        const ROUNDS: usize = 2_000;
         const QUIET_ROUNDS: usize = 12;
         for round in 0..ROUNDS {
             self.archive()?;
@@ -135,6 +138,10 @@ impl World<'_> {
                 self.book.runs.values().filter(|run| !run.ended).map(|run| run.started.workflow_id.clone()).collect();
             if open.is_empty() {
                 return Ok(());
+            }
+            if self.plan.features.contains(&Feature::Letters) {
+                self.letters_rest(round)?;
+                self.flush()?;
             }
             if self.held.is_empty() {
                 // A leg whose worker is silent runs into its deadline, or waits for a worker that leaves: as here.

@@ -1,14 +1,15 @@
 //! The book: everything durable, read event by event, and held against the promises.
 
+use crate::activity::ActivityBook;
 use crate::broken::{Broken, Checked};
 use crate::entities::Entities;
-use crate::interpret::value;
+use crate::letters::LetterBook;
+use crate::lines::Lines;
 use crate::talk::{Connected, Phase, Talk};
-use crate::told::{Given, LegKey, Told, is_of};
+use crate::told::{LegKey, Told};
 use antiphon_history::{
-    ActivityCall, ActivityOutcome, Bytes, ConversationEvent, ConversationKey, ConversationOutcome, Digest, Events,
-    HistoryFile, Ordinal, Payload, PayloadData, Record, Response, Role, RunEvent, RunKey, RunStarted, SegmentBody,
-    TimeoutKind, Timestamp,
+    Bytes, ConversationEvent, ConversationKey, Digest, Events, ExitReason, HistoryFile, Payload, PayloadData, Record,
+    Response, Role, RunEvent, RunKey, RunStarted, SegmentBody, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +22,12 @@ pub(crate) struct Book {
     payloads: BTreeMap<Digest, Bytes>,
     /// What else has a stream.
     pub(crate) entities: Entities,
+    pub(crate) lines: Lines,
+    pub(crate) letters: LetterBook,
+    /// The legs that ended with each death of a worker, by its cause.
+    pub(crate) deaths: BTreeMap<String, BTreeSet<LegKey>>,
+    /// The legs that a repair ended, with the number of its first event.
+    pub(crate) mended: BTreeMap<LegKey, u64>,
 }
 
 /// One run.
@@ -39,19 +46,6 @@ pub(crate) struct RunBook {
     pub(crate) cancel_requested: bool,
 }
 
-/// One activity of a run.
-pub(crate) struct ActivityBook {
-    pub(crate) call: Arc<ActivityCall>,
-    scheduled_at: Timestamp,
-    pub(crate) attempt: u32,
-    pub(crate) talk: Option<Talk>,
-    pub(crate) sent: u32,
-    /// What was answered under a lease, by attempt and leg.
-    responses: BTreeMap<(u32, u32), Response>,
-    pub(crate) resolved: bool,
-    pub(crate) withdrawn: bool,
-}
-
 impl Book {
     /// Takes in a segment that has become durable.
     pub(crate) fn take_in(&mut self, body: &Bytes, told: &Told, connected: Connected<'_>) -> Checked {
@@ -63,6 +57,7 @@ impl Book {
             let key = record.run;
             self.record(record, bytes, told, connected).map_err(|broken| broken.in_run(key))?;
         }
+        self.lines.segment_ends()?;
         self.entities.check_slots(&self.runs)
     }
 
@@ -72,7 +67,13 @@ impl Book {
             let Events::Entity(events) = events else {
                 return Err(Broken::new(4, "an entity has events of another kind", format!("{key:?}")));
             };
-            return self.entities.record(key, &events, bytes, at);
+            self.entities.record(key, &events, bytes, at)?;
+            let Some(name) = self.entities.name(key) else { return Ok(()) };
+            for event in &events {
+                self.lines.entity(name, event);
+                self.letters.entity(event)?;
+            }
+            return Ok(());
         }
         if let Events::Run(events) = &events
             && let Some(RunEvent::RunStarted(started)) = events.first()
@@ -94,6 +95,11 @@ impl Book {
                 for (mut event, seq) in events.into_iter().zip(first_seq..) {
                     join(&mut run.history, &self.payloads, event.payloads_mut());
                     run.run_event(&event, seq, at, (key, told))?;
+                    if let RunEvent::ActivityResolved { ordinal, .. } | RunEvent::ActivityCancelled { ordinal } = &event
+                        && let Some(activity) = run.activities.get(&ordinal.0)
+                    {
+                        self.lines.over((key, ordinal.0), &activity.call.queue);
+                    }
                     run.events.push((at, event));
                 }
             }
@@ -102,7 +108,24 @@ impl Book {
                 for (mut event, seq) in events.into_iter().zip(first_seq..) {
                     join(&mut run.history, &self.payloads, event.payloads_mut());
                     let conversation = ConversationKey { run: key, ordinal, attempt };
+                    let was_held = run.is_held(ordinal.0);
                     run.conversation_event(conversation, &event, seq, at, told, connected)?;
+                    let Some(activity) = run.activities.get(&ordinal.0) else { continue };
+                    let spoiled = activity.talk.as_ref().is_some_and(Talk::is_spoiled);
+                    self.lines.conversation(conversation, &event, at, &activity.call, spoiled, told)?;
+                    match &event {
+                        ConversationEvent::Exited { leg, reason: ExitReason::WorkerDied { how }, .. } => {
+                            self.deaths.entry(how.clone()).or_default().insert((conversation, *leg));
+                        }
+                        ConversationEvent::Exited {
+                            leg, reason: ExitReason::Forced | ExitReason::Redriven, ..
+                        } => {
+                            self.mended.entry((conversation, *leg)).or_insert(seq);
+                        }
+                        ConversationEvent::CancelSent { leg } => _ = self.mended.insert((conversation, *leg), seq),
+                        _ => {}
+                    }
+                    self.letters.conversation(conversation, &event, was_held)?;
                 }
             }
         }
@@ -132,6 +155,12 @@ impl Book {
         activity.filter(|activity| activity.attempt == conversation.attempt).is_some_and(|activity| {
             activity.talk.as_ref().is_some_and(|talk| talk.leg == leg && talk.phase == Phase::Sent)
         })
+    }
+
+    /// Attempts of an activity before somebody retried it.
+    pub(crate) fn forgiven(&self, conversation: ConversationKey) -> u32 {
+        let run = self.runs.get(&conversation.run);
+        run.and_then(|run| run.activities.get(&conversation.ordinal.0)).map_or(0, |activity| activity.forgiven)
     }
 
     pub(crate) fn newest(&self, workflow: &str) -> Option<&RunBook> {
@@ -185,6 +214,11 @@ impl RunBook {
         self.events.last().map(|(_, event)| event).filter(|_| self.ended)
     }
 
+    fn is_held(&self, ordinal: u32) -> bool {
+        let talk = self.activities.get(&ordinal).and_then(|activity| activity.talk.as_ref());
+        talk.is_some_and(|talk| talk.phase == Phase::Held)
+    }
+
     fn run_event(&mut self, event: &RunEvent, seq: u64, at: Timestamp, (key, told): (RunKey, &Told)) -> Checked {
         let wrong = |what: &'static str| Err(Broken::new(4, what, format!("event {seq}: {event}")));
         let unless = |fits: bool, what: &'static str| if fits { Ok(()) } else { wrong(what) };
@@ -203,6 +237,7 @@ impl RunBook {
                     attempt: 0,
                     talk: None,
                     sent: 0,
+                    forgiven: 0,
                     responses: BTreeMap::new(),
                     resolved: false,
                     withdrawn: false,
@@ -277,6 +312,9 @@ impl RunBook {
         };
         if conversation.attempt != activity.attempt {
             activity.next_attempt(conversation, event, at, told)?;
+            if activity.talk.as_ref().is_some_and(|talk| talk.held_for.is_some()) {
+                (activity.forgiven, activity.scheduled_at, activity.sent) = (activity.attempt, at, 0);
+            }
             activity.talk = Some(Talk::begin(event, seq, at)?);
             activity.attempt = conversation.attempt;
             return Ok(());
@@ -303,98 +341,6 @@ impl RunBook {
                 }
             }
             _ => {}
-        }
-        Ok(())
-    }
-}
-
-impl ActivityBook {
-    /// Whether another attempt may begin, now and with this wait.
-    fn next_attempt(
-        &self,
-        conversation: ConversationKey,
-        event: &ConversationEvent,
-        at: Timestamp,
-        told: &Told,
-    ) -> Checked {
-        let wrong = |what: &'static str| Err(Broken::new(4, what, conversation.to_string()));
-        let options = &self.call.options;
-        // A call that was withdrawn in the turn that asked for it still gets its conversation, which closes at once.
-        if conversation.attempt != self.attempt + 1 || self.resolved || self.withdrawn && self.attempt > 0 {
-            return wrong("an attempt began out of turn");
-        }
-        let Some(talk) = &self.talk else { return Ok(()) };
-        if conversation.attempt > options.retry.max_attempts || options.at_most_once {
-            return wrong("an attempt began although its budget was used up");
-        }
-        let again = match talk.outcome {
-            Some(ConversationOutcome::Failed) => {
-                matches!(talk.response, Some(Response::Failed { retryable: true, .. }))
-            }
-            outcome => outcome == Some(ConversationOutcome::TimedOut),
-        };
-        if talk.phase != Phase::Closed || !again {
-            return wrong("an attempt began although the one before it gave no cause");
-        }
-        let growth = 1u64 << (conversation.attempt - 2);
-        let wait = (options.retry.initial_ms * growth).min(options.retry.max_ms);
-        let before = ConversationKey { attempt: self.attempt, ..conversation };
-        // Its worker may have said how long.
-        let asked = told.answers((before, talk.leg)).iter().filter_map(|given| match given {
-            Given::Failed { retry_after_ms, .. } => *retry_after_ms,
-            _ => None,
-        });
-        let waits: Vec<u64> = asked.chain([wait]).collect();
-        match event {
-            ConversationEvent::Scheduled { visible_at, .. }
-                if waits.iter().any(|wait| visible_at.unwrap_or(at) == at.plus_ms(*wait)) =>
-            {
-                Ok(())
-            }
-            _ => wrong("an attempt does not wait as its policy says"),
-        }
-    }
-
-    fn check_outcome(
-        &self,
-        outcome: &ActivityOutcome,
-        at: Timestamp,
-        (run, ordinal, told): (RunKey, Ordinal, &Told),
-    ) -> Checked {
-        let wrong = |what: &'static str| Err(Broken::new(4, what, format!("{ordinal}: {outcome:?}")));
-        let Some(talk) = self.talk.as_ref().filter(|talk| talk.phase == Phase::Closed) else {
-            return wrong("an activity was resolved before its conversation closed");
-        };
-        let given = told.answers((ConversationKey { run, ordinal, attempt: self.attempt }, talk.leg));
-        let options = &self.call.options;
-        let (closed, fits) = match outcome {
-            ActivityOutcome::Completed { result } => {
-                let recorded = talk.response.as_ref().is_some_and(|response| is_of(response, result));
-                (ConversationOutcome::Completed, recorded && given.contains(&Given::Completed(value(result.first()))))
-            }
-            ActivityOutcome::Failed { failure, attempts } => {
-                let told = value(failure.details.as_ref());
-                let last = given.iter().any(|given| matches!(given, Given::Failed { code, .. } if *code == told));
-                (ConversationOutcome::Failed, last && *attempts == self.attempt)
-            }
-            ActivityOutcome::TimedOut { kind, attempts } => {
-                let since = match kind {
-                    TimeoutKind::ScheduleToStart => options.schedule_to_start_ms.map(|ms| talk.visible_at.plus_ms(ms)),
-                    TimeoutKind::ScheduleToClose => {
-                        options.schedule_to_close_ms.map(|ms| self.scheduled_at.plus_ms(ms))
-                    }
-                    // Looked at when the leg ended.
-                    TimeoutKind::StartToClose | TimeoutKind::Heartbeat => Some(at),
-                };
-                let late = since.is_some_and(|since| since <= at);
-                (ConversationOutcome::TimedOut, late && *attempts == self.attempt)
-            }
-            ActivityOutcome::Lost { losses, .. } => (ConversationOutcome::Lost, *losses == talk.losses),
-            ActivityOutcome::NoWorker { .. } => (ConversationOutcome::NoWorker, options.fail_fast),
-            ActivityOutcome::Cancelled => return wrong("an activity was resolved as cancelled"),
-        };
-        if talk.outcome != Some(closed) || !fits {
-            return wrong("an outcome is not what its conversation says");
         }
         Ok(())
     }

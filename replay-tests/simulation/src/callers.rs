@@ -64,9 +64,13 @@ impl Callers {
         ReplyTo(self.next)
     }
 
-    pub(crate) fn begins(&mut self, conversation: ConversationKey) -> u32 {
+    /// `forgiven`: attempts that do not count, because somebody retried the call since.
+    pub(crate) fn begins(&mut self, conversation: ConversationKey, forgiven: u32) -> u32 {
         // By activity: another attempt would run the body again, too.
-        let times = self.begun.entry(ConversationKey { attempt: 1, ..conversation }).or_default();
+        let times = self
+            .begun
+            .entry(ConversationKey { attempt: (forgiven + 1).min(conversation.attempt), ..conversation })
+            .or_default();
         *times += 1;
         *times
     }
@@ -102,11 +106,11 @@ fn workflow_id(number: usize) -> String {
     format!("run-{number}")
 }
 
-fn key(workflow: &str) -> WorkflowKey {
+pub(crate) fn key(workflow: &str) -> WorkflowKey {
     WorkflowKey { namespace: WorkflowKey::DEFAULT_NAMESPACE.to_owned(), id: workflow.to_owned() }
 }
 
-fn target(workflow: &str) -> Target {
+pub(crate) fn target(workflow: &str) -> Target {
     Target { workflow: key(workflow), run: None }
 }
 
@@ -264,7 +268,7 @@ impl World<'_> {
             return self.worker_replied(asked, reply);
         }
         if self.operators.remove(&to) {
-            return self.operator_replied(reply);
+            return self.operator_replied(to, reply);
         }
         let asked = self.callers.waiting.remove(&to).or_else(|| self.callers.gone.remove(&to));
         let Some(asked) = asked else {

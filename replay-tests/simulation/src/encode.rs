@@ -1,6 +1,6 @@
 //! Programs as bytes: the input of the one workflow type that carries them out.
 
-use crate::program::{Node, Step};
+use crate::program::{More, Node, Step};
 
 impl Node {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -91,12 +91,16 @@ impl Node {
 impl Step {
     fn write(&self, out: &mut Vec<u8>) {
         let flags = u8::from(self.at_most_once) | u8::from(self.fail_fast) << 1 | u8::from(self.needs_label) << 2;
+        let flags = flags | u8::from(self.more.is_some()) << 3;
         out.extend(self.id.to_le_bytes());
         out.extend([self.kind, self.queue, self.attempts, self.max_losses, flags]);
         for wide in [self.backoff_ms, self.to_start_ms, self.to_close_ms, self.heartbeat_ms] {
             out.extend(wide.to_le_bytes());
         }
         out.extend(self.in_all_ms.to_le_bytes());
+        if let Some(More { priority, fairness, limit, hold, route }) = self.more {
+            out.extend([priority, fairness, limit, u8::from(hold), route]);
+        }
     }
 
     fn read(rest: &mut &[u8]) -> Option<Step> {
@@ -107,6 +111,13 @@ impl Step {
         let in_all_ms = u32::from_le_bytes(take(rest)?);
         let flag = |bit: u8| flags >> bit & 1 == 1;
         let (at_most_once, fail_fast, needs_label) = (flag(0), flag(1), flag(2));
+        let more = match flag(3) {
+            true => {
+                let [priority, fairness, limit, hold, route] = take(rest)?;
+                Some(More { priority, fairness, limit, hold: hold == 1, route })
+            }
+            false => None,
+        };
         Some(Step {
             id,
             kind,
@@ -121,6 +132,7 @@ impl Step {
             to_close_ms,
             in_all_ms,
             heartbeat_ms,
+            more,
         })
     }
 }
@@ -144,7 +156,9 @@ mod tests {
     fn a_program_reads_back_as_it_was_written_and_cut_bytes_do_not_read() {
         let mut rng = Rng::new(3);
         for _ in 0..500 {
-            let program = Node::program(&mut rng, true);
+            let mut program = Node::program(&mut rng, true);
+            let more = More { priority: 2, fairness: 1, limit: 3, hold: true, route: 4 };
+            program.each_step(&mut |step| step.more = rng.chance(1, 2).then_some(more));
             let bytes = program.to_bytes();
             assert_eq!(Node::from_bytes(&bytes), Some(program));
             assert_eq!(Node::from_bytes(&bytes[..bytes.len() - 1]), None);

@@ -3,7 +3,7 @@
 use crate::book::RunBook;
 use crate::broken::{Broken, Checked};
 use crate::slots::SlotBook;
-use antiphon_history::{Bytes, Entity, EntityEvent, HistoryFile, RoutineSlot, RunKey, Timestamp};
+use antiphon_history::{Bytes, Entity, EntityEvent, EntityName, HistoryFile, RoutineSlot, RunKey, Timestamp};
 use std::collections::BTreeMap;
 
 /// All entities.
@@ -33,6 +33,11 @@ impl Entities {
     /// The entities, as their records leave them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (RunKey, &Entity)> {
         self.kept.iter().filter_map(|(key, (_, entity))| Some((*key, entity.as_ref()?)))
+    }
+
+    /// Which entity has this key.
+    pub(crate) fn name(&self, key: RunKey) -> Option<&EntityName> {
+        Some(&self.kept.get(&key)?.1.as_ref()?.name)
     }
 
     pub(crate) fn histories(&self) -> impl Iterator<Item = (RunKey, HistoryFile)> {

@@ -13,24 +13,32 @@
 //! | `world.rs`, `acts.rs`, `workers.rs`, `callers.rs` | what happens, as between engine and store in the runtime |
 //! | `store.rs`, `recorded.rs` | where segments go: a model, or the recorder's stores |
 //! | `wide.rs`, `pullers.rs`, `jobs.rs` | what some seeds have besides: workers that ask, routines, operators |
-//! | `book.rs`, `talk.rs`, `told.rs`, `pulled.rs`, `vain.rs`, `entities.rs`, `slots.rs`, `model.rs`, `life.rs` | the oracles |
+//! | `deep.rs`, `rules.rs`, `settle.rs`, `deaths.rs`, `edges.rs`, `routes.rs`, `calendar.rs` | and of dispatch: rules of queues, dead letters, deaths, ends of leases, routes, cron |
+//! | `book.rs`, `activity.rs`, `lines.rs`, `letters.rs`, `talk.rs`, `told.rs`, `pulled.rs`, `vain.rs`, `entities.rs`, `slots.rs`, `model.rs`, `life.rs` | the oracles |
 //! | `shrink.rs`, `campaign.rs` | what is done about a seed that breaks something, and many seeds |
 //!
 //! Nothing here reads a clock or draws from outside but `campaign.rs`, which counts minutes.
 
+mod activity;
 mod acts;
 mod book;
 mod broken;
+mod calendar;
 mod callers;
 mod campaign;
 mod combine;
+mod deaths;
+mod deep;
+mod edges;
 mod encode;
 mod entities;
 #[cfg(feature = "planted")]
 pub mod faults;
 mod interpret;
 mod jobs;
+mod letters;
 mod life;
+mod lines;
 mod model;
 mod plan;
 mod program;
@@ -38,6 +46,9 @@ mod pulled;
 mod pullers;
 mod recorded;
 mod rng;
+mod routes;
+mod rules;
+mod settle;
 mod shrink;
 mod slots;
 mod sometimes;

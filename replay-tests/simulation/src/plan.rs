@@ -100,6 +100,19 @@ pub(crate) enum Kind {
     RoutinesDue,
     Reconcile,
     Quiet,
+    QueueSet,
+    QueuePause,
+    QueueResume,
+    QueueLook,
+    LetterRetry,
+    LetterDiscard,
+    Die,
+    LeaseEdge,
+    FoundEdge,
+    RouteDefault,
+    HealthSet,
+    CronCreate,
+    DaysPass,
 }
 
 /// Every kind of act with its weight, and the fault that it belongs to.
@@ -190,6 +203,7 @@ impl Plan {
         let (features, away) = (Vec::new(), false);
         let mut plan = Plan { seed, faults, features, away, programs, acts, config, batching, workers, capacity };
         plan.widen();
+        plan.deepen();
         plan
     }
 

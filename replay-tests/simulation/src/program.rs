@@ -57,6 +57,23 @@ pub(crate) struct Step {
     pub(crate) to_close_ms: u16,
     pub(crate) in_all_ms: u32,
     pub(crate) heartbeat_ms: u16,
+    /// What some seeds say besides; `None` in the others.
+    pub(crate) more: Option<More>,
+}
+
+/// The rules of a call that say where it stands in line, and what becomes of it in the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct More {
+    /// From 1 to 5.
+    pub(crate) priority: u8,
+    /// Which fairness key; 0: none.
+    pub(crate) fairness: u8,
+    /// Which limit key; 0: none.
+    pub(crate) limit: u8,
+    /// It waits for somebody when its budgets are used up.
+    pub(crate) hold: bool,
+    /// Which route, see `routes.rs`; 0: none.
+    pub(crate) route: u8,
 }
 
 pub(crate) const KINDS: u8 = 4;
@@ -80,6 +97,7 @@ pub(crate) fn signal_name(name: u8) -> &'static str {
 impl Step {
     pub(crate) fn options(&self) -> ActivityOptions {
         let given = |ms: u32| (ms > 0).then_some(u64::from(ms));
+        let more = self.more.unwrap_or_default();
         ActivityOptions {
             schedule_to_start_ms: given(self.to_start_ms.into()),
             start_to_close_ms: given(self.to_close_ms.into()),
@@ -95,6 +113,12 @@ impl Step {
             at_most_once: self.at_most_once,
             fail_fast: self.fail_fast,
             needs: if self.needs_label { vec![LABEL.to_owned()] } else { Vec::new() },
+            priority: more.priority,
+            fairness_key: key_name(more.fairness),
+            fairness_weight: u32::from(more.fairness.max(1)),
+            limit_key: key_name(more.limit),
+            hold: more.hold,
+            route: crate::routes::route(more.route),
             ..ActivityOptions::default()
         }
     }
@@ -115,8 +139,19 @@ impl Step {
             to_close_ms: *rng.pick(&waits),
             in_all_ms: if rng.chance(1, 6) { rng.below(20_000) } else { 0 },
             heartbeat_ms: *rng.pick(&waits),
+            more: None,
         }
     }
+}
+
+impl Default for More {
+    fn default() -> More {
+        More { priority: ActivityOptions::default().priority, fairness: 0, limit: 0, hold: false, route: 0 }
+    }
+}
+
+fn key_name(key: u8) -> String {
+    ["", "red", "blue", "green"][usize::from(key % 4)].to_owned()
 }
 
 impl Node {
@@ -174,6 +209,14 @@ impl Node {
         }
         *next += 1;
         self.children_mut().into_iter().for_each(|child| child.number(next));
+    }
+
+    /// Every call in it.
+    pub(crate) fn each_step(&mut self, change: &mut impl FnMut(&mut Step)) {
+        if let Node::Activity(step) | Node::Undo(step) = self {
+            change(step);
+        }
+        self.children_mut().into_iter().for_each(|child| child.each_step(change));
     }
 
     pub(crate) fn children_mut(&mut self) -> Vec<&mut Node> {
@@ -263,6 +306,13 @@ impl fmt::Display for Step {
         rule(self.to_start_ms > 0, format!("to-start={}", self.to_start_ms))?;
         rule(self.to_close_ms > 0, format!("to-close={}", self.to_close_ms))?;
         rule(self.in_all_ms > 0, format!("in-all={}", self.in_all_ms))?;
-        rule(self.heartbeat_ms > 0, format!("heartbeat={}", self.heartbeat_ms))
+        rule(self.heartbeat_ms > 0, format!("heartbeat={}", self.heartbeat_ms))?;
+        let Some(More { priority, fairness, limit, hold, route: by }) = self.more else { return Ok(()) };
+        let mut rule = |on: bool, text: String| if on { write!(f, " {text}") } else { Ok(()) };
+        rule(true, format!("priority={priority}"))?;
+        rule(fairness > 0, format!("for={}", key_name(fairness)))?;
+        rule(limit > 0, format!("limit={}", key_name(limit)))?;
+        rule(hold, "hold".to_owned())?;
+        rule(by > 0, format!("route={by}"))
     }
 }

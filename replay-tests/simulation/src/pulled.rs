@@ -103,7 +103,8 @@ impl World<'_> {
         if newest && (talk.token != claim.request.token.hash() || talk.lease_ms != Some(claim.lease_ms)) {
             return Err(Broken::new(5, "a claim is another than was recorded", place()));
         }
-        if claim.request.call.options.at_most_once && self.callers.begins(conversation) > 1 {
+        let forgiven = self.book.forgiven(conversation);
+        if claim.request.call.options.at_most_once && self.callers.begins(conversation, forgiven) > 1 {
             return Err(Broken::new(4, "a body that may run at most once began again", place()));
         }
         let from = Timestamp(claim.lease_until.0 - claim.lease_ms as i64);
@@ -162,8 +163,7 @@ impl World<'_> {
     /// The engine begins anew; workers elsewhere are still there, and so is what they have.
     pub(crate) fn pull_restarted(&mut self) {
         self.pulling.waiting.clear();
-        let now = self.now();
-        self.told.restarted(now);
+        self.told.restarted(self.latest);
         let under_way = self.pulling.taken.iter().filter(|taken| self.book.is_under_way(key(&taken.claim))).count();
         (0..under_way).for_each(|_| self.sometimes.met(Point::LeaseOutlivedEngine));
     }

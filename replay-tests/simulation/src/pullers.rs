@@ -89,7 +89,7 @@ pub(crate) fn pullers(plan: &Plan) -> Vec<Puller> {
 }
 
 impl World<'_> {
-    fn asks_for_work(&mut self, request: WorkersRequest, asked: Asked) -> Checked {
+    pub(crate) fn asks_for_work(&mut self, request: WorkersRequest, asked: Asked) -> Checked {
         let to = self.callers.number();
         self.pulling.waiting.insert(to, asked);
         self.step(Input::Workers(request, to))
@@ -217,9 +217,10 @@ impl World<'_> {
         let leg = self.leg_ref(claim)?;
         let details = b.is_multiple_of(2).then(|| payload(u64::from(b)));
         let lease_ms = b.is_multiple_of(4).then_some([1, 70, 20_000][(b >> 2) as usize % 3]);
-        let asked = Asked::Hold { leg: leg_key, at: self.now() };
+        let at = self.latest.max(self.now());
+        let asked = Asked::Hold { leg: leg_key, at };
         if let Some(ms) = lease_ms {
-            self.told.asks_for(leg_key, self.now().plus_ms(ms));
+            self.told.asks_for(leg_key, at.plus_ms(ms));
         }
         self.asks_for_work(WorkersRequest::Heartbeat { leg, details, lease_ms }, asked)
     }

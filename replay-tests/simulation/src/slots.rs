@@ -2,6 +2,7 @@
 //! policies. Written from the promises, apart from the engine's own fold.
 
 use crate::broken::{Broken, Checked};
+use crate::calendar::watched;
 use crate::sometimes::{Point, Sometimes};
 use antiphon_history::{
     CatchUp, Overlap, RoutineEvent, RoutineSpec, RunKey, Schedule, SkipReason, Slot, SlotOutcome, Timestamp,
@@ -36,6 +37,11 @@ impl SlotBook {
         let RoutineEvent::Created { id, spec, next, .. } = event else {
             return wrong("a routine does not begin with Created", event);
         };
+        if let Schedule::Cron { expression, zone } = &spec.schedule
+            && watched(expression, zone, Timestamp(next.0 - 1)) != Some(*next)
+        {
+            return wrong("a routine begins at a moment that its expression does not name", event);
+        }
         Ok(SlotBook {
             id: id.clone(),
             paused: spec.paused.is_some(),
@@ -126,6 +132,9 @@ impl SlotBook {
         for (_, attempt) in &self.started {
             sometimes.met(if *attempt > 1 { Point::SlotRetried } else { Point::SlotStarted });
         }
+        if matches!(self.spec.schedule, Schedule::Cron { .. }) && !self.started.is_empty() {
+            sometimes.met(Point::CronSlotStarted);
+        }
         if self.skipped {
             sometimes.met(Point::SlotSkipped);
         }
@@ -167,7 +176,8 @@ impl SlotBook {
                 let passed = behind.since_ms(from) / every_ms + 1;
                 Some(from.plus_ms(passed * every_ms))
             }
-            _ => None,
+            Schedule::Cron { expression, zone } => watched(expression, zone, behind),
+            Schedule::Once { .. } => None,
         };
         let expected = expected.filter(|expected| self.spec.end_at.is_none_or(|end| *expected <= end));
         let fits = next == expected || next.is_none() && self.spec.max_runs.is_some();

@@ -70,9 +70,18 @@ pub(crate) enum Point {
     SlotSkipped,
     SlotRetried,
     Repaired,
+    QueueChanged,
+    LetterSettled,
+    HeldWhileEvicted,
+    WorkerDied,
+    LeaseEdge,
+    FoundRepaired,
+    RepairRefused,
+    DaysPassed,
+    CronSlotStarted,
 }
 
-pub(crate) const POINTS: usize = Point::Repaired as usize + 1;
+pub(crate) const POINTS: usize = Point::CronSlotStarted as usize + 1;
 
 /// How often each point was met.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -173,6 +182,15 @@ const NAMES: [Point; POINTS] = [
     P::SlotSkipped,
     P::SlotRetried,
     P::Repaired,
+    P::QueueChanged,
+    P::LetterSettled,
+    P::HeldWhileEvicted,
+    P::WorkerDied,
+    P::LeaseEdge,
+    P::FoundRepaired,
+    P::RepairRefused,
+    P::DaysPassed,
+    P::CronSlotStarted,
 ];
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use crate::broken::{Broken, Checked};
 use crate::jobs::{GONE_MS, SILENT_MS};
 use antiphon_engine::WorkerSpec;
 use antiphon_history::{
-    ActivityCall, ConversationEvent, ConversationOutcome, ExitReason, LeftOut, LeftOutReason, Name, Response,
-    TimeoutKind, Timestamp, TokenHash,
+    ActivityCall, ActivityOutcome, ConversationEvent, ConversationOutcome, ExitReason, LeftOut, LeftOutReason, Name,
+    Response, TimeoutKind, Timestamp, TokenHash,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ pub(crate) enum Phase {
     Selected,
     Sent,
     Answered,
+    Held,
     Closed,
 }
 
@@ -42,6 +43,8 @@ pub(crate) struct Talk {
     pub(crate) response: Option<Response>,
     pub(crate) outcome: Option<ConversationOutcome>,
     pub(crate) last_exit: Option<ExitReason>,
+    /// What it would close as if it is given up.
+    pub(crate) held_for: Option<ConversationOutcome>,
     /// A worker was left out because it had lost a leg.
     pub(crate) spared: bool,
 }
@@ -92,8 +95,19 @@ impl Talk {
             response: None,
             outcome: None,
             last_exit: None,
+            held_for: None,
             spared: false,
         })
+    }
+
+    /// Whether some worker lost an earlier leg.
+    pub(crate) fn is_spoiled(&self) -> bool {
+        !self.excluded.is_empty()
+    }
+
+    /// Who has the leg.
+    pub(crate) fn worker(&self) -> &str {
+        &self.worker
     }
 
     /// Whether this worker lost an earlier leg.
@@ -158,6 +172,21 @@ impl Talk {
                 };
                 if !fits {
                     return Err(wrong("a conversation closed otherwise than it was answered", outcome.to_string()));
+                }
+                self.outcome = Some(*outcome);
+                Phase::Closed
+            }
+            (Phase::Queued | Phase::Answered, E::Held { outcome }) => {
+                self.held(outcome, call)?;
+                Phase::Held
+            }
+            (Phase::Held, E::Closed { outcome }) => {
+                let cancelled = *outcome == ConversationOutcome::Cancelled;
+                if self.held_for != Some(*outcome) && !cancelled {
+                    return Err(wrong(
+                        "a held call closed as something else than it was held for",
+                        outcome.to_string(),
+                    ));
                 }
                 self.outcome = Some(*outcome);
                 Phase::Closed
@@ -237,6 +266,24 @@ impl Talk {
         self.outcome = Some(outcome);
         let detail = format!("{outcome} after {} losses", self.losses);
         if fits { Ok(()) } else { Err(wrong("a conversation closed as nothing before it says", detail)) }
+    }
+
+    /// Only a call that asked for it is held, and only when its budget is used up.
+    fn held(&mut self, outcome: &ActivityOutcome, call: &ActivityCall) -> Checked {
+        let retryable = matches!(self.response, Some(Response::Failed { retryable: true, .. }));
+        let over = self.losses > call.options.max_losses || call.options.at_most_once && self.losses > 0;
+        let fits = match outcome {
+            ActivityOutcome::Failed { .. } => self.phase == Phase::Answered && retryable,
+            ActivityOutcome::Lost { .. } => self.phase == Phase::Queued && over,
+            ActivityOutcome::TimedOut { .. } => self.phase == Phase::Queued && !over,
+            _ => false,
+        };
+        self.held_for = Some(outcome.closes_as());
+        if fits && call.options.hold {
+            Ok(())
+        } else {
+            Err(wrong("a call was held without a cause", outcome.to_string()))
+        }
     }
 
     /// A worker that lost a leg is left out as long as another could take the call.

@@ -25,8 +25,10 @@ impl World<'_> {
         let now = self.now();
         // Bodies whose leg is over by the record take their place until they stop.
         let mut under_way: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut bodies: BTreeMap<&str, u32> = BTreeMap::new();
         for held in &self.held {
             *under_way.entry(&held.worker).or_default() += 1;
+            *bodies.entry(&held.request.call.queue).or_default() += 1;
         }
         for (key, run) in self.book.runs.iter().filter(|(_, run)| !run.ended && !run.blocked) {
             for (ordinal, activity) in &run.activities {
@@ -34,8 +36,15 @@ impl World<'_> {
                 if talk.visible_at > now || activity.resolved || activity.withdrawn {
                     continue;
                 }
+                let bodies = bodies.get(activity.call.queue.as_str()).copied().unwrap_or(0);
+                if !self.book.lines.lets_go((*key, *ordinal), &activity.call, bodies) {
+                    continue;
+                }
                 let free = |spec: &WorkerSpec| under_way.get(&*spec.name).is_none_or(|legs| *legs < spec.capacity);
-                let mut fit = self.connected.values().filter(|spec| is_able(spec, &activity.call) && free(spec));
+                let well = |spec: &WorkerSpec| self.book.lines.is_well(&spec.name);
+                let able =
+                    |spec: &&std::sync::Arc<WorkerSpec>| is_able(spec, &activity.call) && free(spec) && well(spec);
+                let mut fit = self.connected.values().filter(able);
                 if let Some(spec) = fit.find(|spec| !talk.lost_by(&spec.name)) {
                     let detail = format!("{} waits, and {} has room", Ordinal(*ordinal), spec.name);
                     return Err(Broken::new(9, "work waits for a worker that is free", detail).in_run(*key));

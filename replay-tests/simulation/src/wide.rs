@@ -1,6 +1,7 @@
 //! What a seed may have besides. Drawn apart from all else, so that a seed without it means what it always meant.
 
 use crate::broken::Checked;
+use crate::deep;
 use crate::plan::{Act, Kind, Plan, draw};
 use crate::pullers::PullHow;
 use crate::rng::Rng;
@@ -15,6 +16,18 @@ pub(crate) enum Feature {
     Routines,
     /// An operator looks for what is stuck.
     Repair,
+    /// Queues have rules, and operators who set, pause and resume them.
+    Rules,
+    /// Calls are held when their budgets are used up, and operators take care of dead letters.
+    Letters,
+    /// Processes of workers die, with a cause.
+    Deaths,
+    /// Words and repairs in the milliseconds around the end of a lease.
+    Edges,
+    /// Calls and queues have routes, and operators say how well workers are.
+    Routes,
+    /// Routines run by cron expressions in zones whose clocks change, and the clock leaps by days.
+    Cron,
 }
 
 impl Feature {
@@ -72,7 +85,8 @@ impl Plan {
     pub(crate) fn without_feature(&self, feature: Feature) -> Plan {
         let mut plan = self.clone();
         plan.features.retain(|known| *known != feature);
-        let belongs = |act: &Act| KINDS.iter().any(|(kind, _, of)| *kind == act.kind && *of == feature);
+        let kinds = || KINDS.iter().chain(&deep::KINDS);
+        let belongs = |act: &Act| kinds().any(|(kind, _, of)| *kind == act.kind && *of == feature);
         plan.acts.retain(|act| !belongs(act));
         plan.away &= plan.features.contains(&Feature::Pull);
         plan
@@ -101,7 +115,7 @@ impl World<'_> {
             Kind::RoutinesDue => self.routines_due(b),
             Kind::Reconcile => self.reconcile(b),
             Kind::Quiet => self.check_nobody_waits_in_vain(),
-            _ => Ok(()),
+            _ => self.deep_act(Act { kind, a, b }),
         }
     }
 }

@@ -72,11 +72,17 @@ impl World<'_> {
 
     pub(crate) fn leave(&mut self, number: u32) -> Checked {
         let name = self.specs[number as usize].name.clone();
-        if self.connected.remove(&name).is_none() {
-            return Ok(());
+        match self.disconnect(&name) {
+            Some(_) => self.step(Input::WorkerLeft { name }),
+            None => Ok(()),
         }
-        self.forget_legs_of(&name);
-        self.step(Input::WorkerLeft { name })
+    }
+
+    /// A worker is gone, and with it what it had; what it offered, if it was there.
+    pub(crate) fn disconnect(&mut self, name: &str) -> Option<Arc<WorkerSpec>> {
+        let gone = self.connected.remove(name)?;
+        self.forget_legs_of(name);
+        Some(gone)
     }
 
     fn forget_legs_of(&mut self, name: &str) {
@@ -108,7 +114,8 @@ impl World<'_> {
         }
         // A worker that has left takes nothing; its leg is lost by the record.
         if self.connected.contains_key(worker) {
-            if request.call.options.at_most_once && self.callers.begins(request.conversation) > 1 {
+            let forgiven = self.book.forgiven(request.conversation);
+            if request.call.options.at_most_once && self.callers.begins(request.conversation, forgiven) > 1 {
                 return Err(Broken::new(4, "a body that may run at most once began again", place()));
             }
             self.held.push(Held { worker: worker.to_owned(), request, stopping: false });

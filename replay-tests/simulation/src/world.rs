@@ -3,7 +3,9 @@
 
 use crate::book::Book;
 use crate::broken::{Broken, Checked};
+use crate::calendar::OwnCalendar;
 use crate::callers::Callers;
+use crate::edges::Found;
 use crate::interpret::Surroundings;
 use crate::plan::{Fault, Plan};
 use crate::pullers::{Pulling, pullers};
@@ -47,11 +49,13 @@ pub(crate) struct World<'p> {
     /// The archive has told this, and the engine has not heard it.
     pub(crate) archived: Option<u64>,
     pub(crate) clock: i64,
+    /// The engine's time: it never goes back, whatever the clock does.
+    pub(crate) latest: Timestamp,
     ahead_ms: u64,
     cold_due: Option<Timestamp>,
     due_through: Timestamp,
     due_page: usize,
-    openings: u64,
+    pub(crate) openings: u64,
     evicted: u64,
     /// What each worker announces, by number.
     pub(crate) specs: Vec<Arc<WorkerSpec>>,
@@ -64,6 +68,7 @@ pub(crate) struct World<'p> {
     pub(crate) pulling: Pulling,
     /// Operators that wait for an answer.
     pub(crate) operators: BTreeSet<ReplyTo>,
+    pub(crate) found: Found,
     pub(crate) callers: Callers,
     pub(crate) book: Book,
     pub(crate) trace: Trace,
@@ -83,7 +88,7 @@ fn partition(
     secret[8..16].copy_from_slice(&openings.to_le_bytes());
     let last_run = store.last_run().map_err(|error| Broken::of_store(&error))?;
     let origin = Origin { store_id: [1; 16], secret, last_segment: store.tip().0, last_run, now };
-    Ok(Partition::new(plan.config, programs.clone(), origin))
+    Ok(Partition::new(plan.config, programs.clone(), origin).with_calendar(Arc::new(OwnCalendar)))
 }
 
 impl<'p> World<'p> {
@@ -102,6 +107,7 @@ impl<'p> World<'p> {
             dies: None,
             archived: None,
             clock,
+            latest: Timestamp(clock),
             ahead_ms: 0,
             cold_due: Some(Timestamp(i64::MIN)),
             due_through: Timestamp(i64::MIN),
@@ -116,6 +122,7 @@ impl<'p> World<'p> {
             told: Told::default(),
             pulling: Pulling { workers: pullers(plan), ..Pulling::default() },
             operators: BTreeSet::new(),
+            found: Found::default(),
             callers: Callers::default(),
             book: Book::default(),
             trace,
@@ -141,6 +148,7 @@ impl<'p> World<'p> {
             }
         }
         self.steps += 1;
+        self.latest = self.latest.max(now);
         self.trace.input(&input, now);
         let workers_change =
             matches!(input, Input::WorkerJoined(_) | Input::WorkerLeft { .. } | Input::WorkerDied { .. });
@@ -215,7 +223,9 @@ impl<'p> World<'p> {
         if let Some(body) = segment {
             self.trace.segment(&body);
             self.store.append(&body, at).map_err(|error| Broken::of_store(&error))?;
-            let connected = self.steady[1].then_some(&self.connected);
+            // Who is unwell, or not wanted by a route, is there and may not be chosen all the same.
+            let steady = self.steady[1] && !self.plan.features.contains(&Feature::Routes);
+            let connected = steady.then_some(&self.connected);
             self.book.take_in(&body, &self.told, connected)?;
         }
         match dies {
@@ -256,6 +266,7 @@ impl<'p> World<'p> {
         self.archived = None;
         self.callers.lose_all();
         self.operators.clear();
+        self.found.lose_all();
         // Legs of the process that died: their bodies may still say something, which must not count.
         let held = std::mem::take(&mut self.held);
         held.into_iter().for_each(|held| self.remember(held));
@@ -264,10 +275,13 @@ impl<'p> World<'p> {
         let tip_at = self.store.tip().1;
         self.ahead_ms = tip_at.since_ms(Timestamp(self.clock));
         let now = Timestamp(self.clock).max(tip_at);
+        self.latest = now;
         self.partition = partition(self.plan, &self.programs, &mut *self.store, self.openings, now)?;
         for row in self.store.entities().map_err(|error| Broken::of_store(&error))? {
             self.partition.load_entity(&row);
         }
+        self.partition.set_loading(true);
+        self.book.lines.is_loading = true;
         (self.cold_due, self.due_through) = (Some(Timestamp(i64::MIN)), Timestamp(i64::MIN));
         self.evicted = 0;
         self.steady = [true; 2];
@@ -279,8 +293,11 @@ impl<'p> World<'p> {
             self.sometimes.met(Point::LoadedWithOpenConversation);
             self.load(run)?;
         }
+        self.partition.set_loading(false);
         self.pull_restarted();
-        self.flush()
+        let flushed = self.flush();
+        self.book.lines.is_loading = false;
+        flushed
     }
 
     /// Compares every run in memory with its record. Only where everything decided is durable.
