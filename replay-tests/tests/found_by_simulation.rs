@@ -221,15 +221,19 @@ fn asks_once(context: Context, _: Vec<Payload>) -> RunFuture {
 /// That nobody may have it was to be noted in the middle of a leg, where it cannot follow.
 #[test]
 fn a_leg_whose_lease_has_ended_waits_for_its_worker_where_the_route_lets_nobody_take_its_place() {
-    let mut world = World::new(&[("w", asks_once)], vec![]);
+    let mut world = World::new(&[("w", asks_once)], vec![worker("b", &["echo"], 1)]);
+    let without = |world: &mut World, names: &[&str]| {
+        let excluded = names.iter().map(|name| (*name).into()).collect();
+        let route = Some(RouteRequest { excluded, ..RouteRequest::default() });
+        let request = RoutingRequest::Default { queue: "default".into(), route, by: By::default() };
+        world.ask(|to| Input::Routing(Box::new(request), to));
+    };
+    without(&mut world, &["b"]);
     world.puller("a", &["echo"], 1);
     world.start("r", "w", "1");
     let claim = world.claim_as("a", 1, 1_000).unwrap().remove(0);
-    let route = Some(RouteRequest { excluded: vec!["a".into()], ..RouteRequest::default() });
-    let request = RoutingRequest::Default { queue: "default".into(), route, by: By::default() };
-    world.ask(|to| Input::Routing(Box::new(request), to));
+    without(&mut world, &["a", "b"]);
     world.pass(1_000);
-    assert_eq!(world.claim_as("a", 1, 1_000).unwrap(), vec![]);
     assert!(world.text(1).ends_with("Sent leg=1"), "{}", world.text(1));
     world.complete_claim(claim.leg(), "7").unwrap();
     assert!(matches!(world.ended("r"), Some(Reply::Ended { .. })), "{}", world.text(1));
