@@ -8,7 +8,7 @@ use antiphon_history::planted::{FAULTS, Fault, plant};
 use std::fmt;
 
 /// The faults that the gate plants: one of each kind of mistake.
-const GATE: [&str; 10] = [
+const GATE: [&str; 15] = [
     "released-before-durable",
     "token-compared-by-half",
     "late-answer-accepted",
@@ -19,6 +19,11 @@ const GATE: [&str; 10] = [
     "signal-id-forgotten",
     "evicted-before-archived",
     "second-run-for-one-id",
+    "in-flight-one-too-many",
+    "limit-key-dropped-on-retry",
+    "drained-worker-chosen",
+    "leg-forgotten-at-a-death",
+    "discarded-call-runs-again",
 ];
 
 /// A fault that no seed below this finds is missed.

@@ -62,7 +62,7 @@ enum Command {
     },
     /// Plants faults one after the other; each must be noticed. Needs the feature `planted`.
     Planted {
-        /// All of them, not only the ten of the gate.
+        /// All of them, not only the fifteen of the gate.
         #[arg(long)]
         all: bool,
         /// Only this one.
