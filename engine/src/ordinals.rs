@@ -55,6 +55,7 @@ impl<V> Ordinals<V> {
         self.0.iter().map(|(ordinal, value)| (*ordinal, value))
     }
 
+    #[inline]
     fn find(&self, ordinal: Ordinal) -> Result<usize, usize> {
         // The oldest is what is looked for most, the newest what is added.
         match (self.0.front(), self.0.back()) {

@@ -52,11 +52,10 @@ pub enum DecodeError {
 
 /// Appends one event: its length, then its bytes.
 pub(crate) fn write_event<T: Serialize>(out: &mut Vec<u8>, event: &T) {
-    let start = out.len();
+    let room = varint::leave_room(out);
     let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map();
     event.serialize(&mut serializer).expect("our own event types always encode into memory");
-    let len = out.len() - start;
-    varint::insert(out, start, len as u64);
+    varint::fill(out, room, 0);
 }
 
 /// One value as MessagePack, without its length.

@@ -119,10 +119,9 @@ impl Record {
 
 /// Appends a record with its length before it, from a header and the encoded events.
 pub(crate) fn write_framed(out: &mut Vec<u8>, header: &Header, events: &[u8]) {
-    let start = out.len();
+    let room = varint::leave_room(out);
     header.write(out);
-    let len = out.len() - start + events.len();
-    varint::insert(out, start, len as u64);
+    varint::fill(out, room, events.len());
     out.extend_from_slice(events);
 }
 
