@@ -18,7 +18,7 @@ use crate::recorded::Recorded;
 use crate::run::fold;
 use crate::state::{Activity, RunState};
 use antiphon_conversation::{Deadlines, Leg, Phase};
-use antiphon_history::{ConversationKey, EntityState, HistoryFile, Ordinal, RunKey};
+use antiphon_history::{ConversationKey, EntityState, HistoryFile, Name, Ordinal, RunKey};
 
 /// An invariant that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +40,16 @@ pub enum Broken {
         phase: Phase,
         /// What is missing.
         problem: &'static str,
+    },
+    /// Invariant 9: an attempt waits for nothing.
+    #[error("activity {ordinal} of run {run:?} waits although {worker} could have it now (invariant 9)")]
+    Forgotten {
+        /// The run.
+        run: RunKey,
+        /// The activity.
+        ordinal: Ordinal,
+        /// A worker with a free place, or one that waits for work.
+        worker: Name,
     },
     /// Invariant 4: a closed run with something open.
     #[error("run {run:?} has ended with {open} activities and timers open (invariant 4)")]
@@ -136,6 +146,9 @@ impl Partition {
             return Err(Broken::OverCapacity);
         }
         self.check_routines()?;
+        if let Some((run, ordinal, worker)) = self.forgotten() {
+            return Err(Broken::Forgotten { run, ordinal, worker });
+        }
         for (&run, held) in &self.runs {
             let state = &held.state;
             let open = state.activities.len() + state.timers.len();

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Entities {
     held: BTreeMap<EntityName, Held>,
     next: u64,
+    /// How many of them are the routing state of a queue: where none is, no call has to ask for its queue's.
+    routings: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -27,7 +29,20 @@ impl Entities {
         let (Some(entity), Some(number)) = (row.entity.as_deref(), row.key.entity_number()) else { return };
         self.next = self.next.max(number + 1);
         let held = Held { key: row.key, next_seq: row.run_events + 1, entity: entity.clone() };
-        self.held.insert(entity.name.clone(), held);
+        self.insert(entity.name.clone(), held);
+    }
+
+    fn insert(&mut self, name: EntityName, held: Held) {
+        let is_routing = matches!(name, EntityName::Routing(_));
+        if self.held.insert(name, held).is_none() {
+            self.routings += usize::from(is_routing);
+        }
+    }
+
+    /// Whether any queue has a routing state.
+    #[inline]
+    pub(crate) fn has_routings(&self) -> bool {
+        self.routings > 0
     }
 
     pub(crate) fn get(&self, name: &EntityName) -> Option<&Entity> {
@@ -60,7 +75,7 @@ impl Entities {
         entity.apply(event, at)?;
         let key = RunKey::of_entity(self.next);
         self.next += 1;
-        self.held.insert(name.clone(), Held { key, next_seq: 3, entity });
+        self.insert(name.clone(), Held { key, next_seq: 3, entity });
         Ok((key, 2, Some(EntityEvent::Opened { name: name.clone() })))
     }
 }

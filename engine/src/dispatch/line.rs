@@ -9,14 +9,14 @@
 //! A group whose workers have no free place, or whose queue is held back, is not `ready` and costs nothing to pass over. To
 //! find who is next is to compare the first heads of the groups that are ready; how many wait behind them does not count.
 
+use super::aside::{AsideKey, News};
 use super::class::{Class, Classes};
 use super::fair::Flow;
 use super::limits::Rules;
 use super::queue::{Lane, Queue};
 use super::slots::{Slot, Slots};
-use antiphon_history::{ActivityCall, Name, Ordinal, RunKey, Timestamp, planted};
+use antiphon_history::{ActivityCall, Name, Ordinal, RunKey, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 /// The attempt of an activity that waits. An activity has one at a time.
 pub(super) type Item = (RunKey, Ordinal);
@@ -43,7 +43,7 @@ pub(super) struct Group {
     pub(super) open: u32,
     pub(super) heads: BTreeSet<Head>,
     /// Those that no worker with a free place may take, with the worker that each waits for if it is one.
-    pub(super) aside: BTreeMap<(Option<Name>, Stamp), Item>,
+    pub(super) aside: BTreeMap<AsideKey, Item>,
     /// How far those that stand aside for no worker in particular were looked at again: all get their turn.
     pub(super) looked_at: Stamp,
     pub(super) ready: bool,
@@ -71,6 +71,8 @@ pub(super) struct Place {
     pub(super) standing: Standing,
     /// The worker that it stands aside for, if it is one.
     pub(super) waits_for: Option<Name>,
+    /// When it is to be looked at again without a word from anybody.
+    pub(super) look_at: Option<Timestamp>,
 }
 
 /// All waiting attempts, and the classes of workers that they wait for.
@@ -90,13 +92,11 @@ pub(super) struct Line {
     pub(super) aside: usize,
     /// What was under way before a restart is not known yet.
     pub(super) starting: bool,
-    /// Something came into the order, or a queue goes on: who waits for work may look.
-    pub(super) news: bool,
+    /// Attempts that are to be looked at again at a moment.
+    pub(super) looks: BTreeSet<(Timestamp, Item)>,
+    /// What those who wait for work have not looked at yet.
+    pub(super) news: News,
 }
-
-/// How many of those that stand aside are looked at again at a time: most often the first fits, and its place was the only
-/// one.
-const BACK_AT_ONCE: usize = 16;
 
 impl Line {
     /// Puts an attempt in line that may be taken since then.
@@ -112,8 +112,8 @@ impl Line {
         queue.waiting += 1;
         queue.lanes[lane].waiting += 1;
         queue.fairness.flows[flow].waiting += 1;
-        let mut place =
-            Place { queue: queue_slot, lane, flow, stamp, key, standing: Standing::Ordered, waits_for: None };
+        let standing = Standing::Ordered;
+        let mut place = Place { queue: queue_slot, lane, flow, stamp, key, standing, waits_for: None, look_at: None };
         let waits = place.key.clone().filter(|key| !queue.keys.get(key).is_some_and(|key| key.holds(item)));
         if waits.is_some() {
             place.standing = Standing::KeyBusy;
@@ -214,14 +214,15 @@ impl Line {
         self.places.len()
     }
 
-    /// When a queue that waits for its rate goes on.
+    /// When a queue that waits for its rate goes on, or an attempt is to be looked at again.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.rates.first().map(|(at, _)| *at)
+        let (rate, look) = (self.rates.first().map(|(at, _)| *at), self.looks.first().map(|(at, _)| *at));
+        rate.into_iter().chain(look).min()
     }
 
     /// Whom to serve next. Between queues the more urgent goes first, then the older; within one see [`Head`].
     pub(super) fn next(&mut self, now: Timestamp) -> Option<Item> {
-        self.open_rates(now);
+        self.pass_time(now);
         if self.ready.len() <= 1 {
             let (_, group) = self.ready.first()?;
             return self.first_of(*group).map(|(_, item)| item);
@@ -232,40 +233,16 @@ impl Line {
     /// Whom this class of workers should serve next from these queues (empty: all), whether or not one of them has a free
     /// place.
     pub(super) fn next_for(&mut self, class: Slot<Class>, queues: &[String], now: Timestamp) -> Option<Item> {
-        self.open_rates(now);
+        self.pass_time(now);
         let groups = self.classes.all[class].groups.iter().map(|group| (self.groups[*group].queue, *group));
-        let wanted = |queue: &Queue| {
-            (!queue.blocked || planted!("pause-ignored-for-claims"))
-                && (queues.is_empty() || queues.iter().any(|name| **name == *queue.name))
-        };
-        let mut groups: Vec<_> = groups.filter(|(queue, _)| wanted(&self.queues[*queue])).collect();
+        let mut groups: Vec<_> = groups.filter(|(queue, _)| self.queues[*queue].gives_to(queues)).collect();
         groups.sort_unstable();
         self.best(groups.into_iter())
     }
 
     /// The first of these groups, which come queue by queue.
     fn best(&self, groups: impl Iterator<Item = (Slot<Queue>, Slot<Group>)>) -> Option<Item> {
-        let mut best: Option<(Head, Item)> = None;
-        let mut of_queue: Option<(Slot<Queue>, Head, Item)> = None;
-        // Tags are comparable within a queue only: first the best of each queue, then the best of those.
-        let rank = |head: &Head| (head.level, head.stamp);
-        let mut settle = |found: Option<(Slot<Queue>, Head, Item)>| {
-            if let Some((_, head, item)) = found
-                && best.as_ref().is_none_or(|(known, _)| rank(&head) < rank(known))
-            {
-                best = Some((head, item));
-            }
-        };
-        for (queue, group) in groups {
-            let Some((head, item)) = self.first_of(group) else { continue };
-            match &of_queue {
-                Some((known, first, _)) if *known == queue && *first <= head => {}
-                Some((known, ..)) if *known == queue => of_queue = Some((queue, head, item)),
-                _ => settle(of_queue.replace((queue, head, item))),
-            }
-        }
-        settle(of_queue);
-        best.map(|(_, item)| item)
+        first(groups.filter_map(|(queue, group)| self.first_of(group).map(|(head, item)| (queue, head, item))))
     }
 
     fn first_of(&self, group: Slot<Group>) -> Option<(Head, Item)> {
@@ -275,93 +252,16 @@ impl Line {
         line.first_key_value().map(|(_, item)| (head, *item))
     }
 
-    /// Nobody with a free place may take it: it stands aside, and does not hold up others, until something changes at the
-    /// workers that could take it; if it waits for one of them, at that one.
-    pub(super) fn set_aside(&mut self, item: Item, waits_for: Option<&Name>) {
-        let Some(place) = self.places.get(&item) else { return };
-        if place.standing != Standing::Ordered {
-            return;
-        }
-        let (group, stamp) = (self.queues[place.queue].lanes[place.lane].group, place.stamp);
-        self.leave(item, false);
-        self.groups[group].aside.insert((waits_for.cloned(), stamp), item);
-        self.aside += 1;
-        if let Some(place) = self.places.get_mut(&item) {
-            place.standing = Standing::Aside;
-            place.waits_for = waits_for.cloned();
-        }
-    }
-
-    /// The groups of a class in which some stand aside, with how many.
-    pub(super) fn aside_of(&self, class: Slot<Class>) -> Vec<(Slot<Group>, usize)> {
-        let groups = self.classes.all[class].groups.iter().map(|group| (*group, self.groups[*group].aside.len()));
-        groups.filter(|(_, aside)| *aside > 0).collect()
-    }
-
-    /// Looks again at some of those that stand aside in a group and may go to this worker: at those that wait for it, the
-    /// oldest first, then at others in turn. Returns how many.
-    pub(super) fn bring_some_back(&mut self, group: Slot<Group>, worker: &Name) -> usize {
-        let known = &mut self.groups[group];
-        let (first, last) = ((Timestamp(i64::MIN), 0), (Timestamp(i64::MAX), u64::MAX));
-        let own = known.aside.range((Some(worker.clone()), first)..=(Some(worker.clone()), last));
-        let behind = known.aside.range((Bound::Excluded((None, known.looked_at)), Bound::Included((None, last))));
-        let before = known.aside.range((None, first)..=(None, known.looked_at));
-        let back = own.chain(behind).chain(before).take(BACK_AT_ONCE).map(|(key, _)| key.clone()).collect::<Vec<_>>();
-        if let Some((None, stamp)) = back.last() {
-            known.looked_at = *stamp;
-        }
-        let count = back.len();
-        back.into_iter().for_each(|key| self.bring_back(group, &key));
-        count
-    }
-
-    /// Looks again at all that stand aside.
-    pub(super) fn bring_all_back(&mut self) {
-        if self.aside > 0 {
-            let all =
-                self.groups.iter().flat_map(|(slot, group)| group.aside.keys().map(move |key| (slot, key.clone())));
-            for (group, key) in all.collect::<Vec<_>>() {
-                self.bring_back(group, &key);
-            }
-        }
-    }
-
-    /// Looks again at all that stand aside in the groups of a class.
-    pub(super) fn bring_back_for(&mut self, class: Slot<Class>) {
-        if self.aside > 0 {
-            for (group, _) in self.aside_of(class) {
-                let all: Vec<_> = self.groups[group].aside.keys().cloned().collect();
-                all.iter().for_each(|key| self.bring_back(group, key));
-            }
-        }
-    }
-
-    /// Looks again at one that stands aside.
-    pub(super) fn bring_item_back(&mut self, item: Item) {
-        if let Some(place) = self.places.get(&item)
-            && place.standing == Standing::Aside
-        {
-            let group = self.queues[place.queue].lanes[place.lane].group;
-            let key = (place.waits_for.clone(), place.stamp);
-            self.bring_back(group, &key);
-        }
-    }
-
-    fn bring_back(&mut self, group: Slot<Group>, key: &(Option<Name>, Stamp)) {
-        let Some(item) = self.groups[group].aside.remove(key) else { return };
-        self.aside -= 1;
-        if let Some(place) = self.places.get_mut(&item) {
-            place.standing = Standing::Ordered;
-        }
-        self.enter(item);
-    }
-
     /// Whether a class that is connected can take the call, if its lane is known.
     pub(super) fn is_served(&self, call: &ActivityCall) -> bool {
         let lane =
             self.find(&call.queue).and_then(|queue| Some(&self.queues[queue].lanes[self.queues[queue].lane(call)?]));
-        let members = |class: &Slot<Class>| self.classes.all[*class].members;
-        lane.is_some_and(|lane| self.groups[lane.group].classes.iter().any(|class| members(class) > 0))
+        lane.is_some_and(|lane| self.has_members(&self.groups[lane.group].classes))
+    }
+
+    /// Whether a worker of these classes is connected.
+    pub(super) fn has_members(&self, classes: &[Slot<Class>]) -> bool {
+        classes.iter().any(|class| self.classes.all[*class].members > 0)
     }
 
     /// Whether what was under way before is not known yet: then queues with rules give out nothing.
@@ -394,4 +294,28 @@ impl Line {
             self.refresh(group);
         }
     }
+}
+
+/// The first of attempts that come queue by queue: tags are comparable within a queue only, so first the best of each queue,
+/// then the best of those.
+pub(super) fn first(attempts: impl Iterator<Item = (Slot<Queue>, Head, Item)>) -> Option<Item> {
+    let mut best: Option<(Head, Item)> = None;
+    let mut of_queue: Option<(Slot<Queue>, Head, Item)> = None;
+    let rank = |head: &Head| (head.level, head.stamp);
+    let mut settle = |found: Option<(Slot<Queue>, Head, Item)>| {
+        if let Some((_, head, item)) = found
+            && best.as_ref().is_none_or(|(known, _)| rank(&head) < rank(known))
+        {
+            best = Some((head, item));
+        }
+    };
+    for (queue, head, item) in attempts {
+        match &of_queue {
+            Some((known, first, _)) if *known == queue && *first <= head => {}
+            Some((known, ..)) if *known == queue => of_queue = Some((queue, head, item)),
+            _ => settle(of_queue.replace((queue, head, item))),
+        }
+    }
+    settle(of_queue);
+    best.map(|(_, item)| item)
 }

@@ -5,6 +5,7 @@
 //! | `workers.rs` | the connected workers |
 //! | `class.rs` | workers that offer the same |
 //! | `line.rs`, `order.rs`, `groups.rs` | who waits, and who is next |
+//! | `aside.rs` | those who are passed over, and what has them looked at again |
 //! | `queue.rs` | one task queue, with its rules and its lanes |
 //! | `fair.rs` | the fair order between the fairness keys of a queue |
 //! | `keys.rs` | limit keys: how many calls of one are under way |
@@ -14,6 +15,7 @@
 //! | `why.rs` | why an attempt waits |
 //! | `slots.rs` | numbers instead of names |
 
+mod aside;
 mod choice;
 mod class;
 mod fair;
@@ -76,19 +78,20 @@ impl Dispatch {
         let class = self.line.join(&spec);
         let in_flight = self.legs.values().filter(|leg| leg.worker == name).count();
         let worker = Worker {
-            name: name.clone(),
-            spec,
+            name,
             digest,
             class,
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             carried: u32::try_from(in_flight).unwrap_or(u32::MAX),
+            capacity: spec.capacity,
             liveness: Liveness::Live,
             health: Health::Healthy,
             pulls,
             open: false,
+            spec: Box::new(spec),
         };
-        self.workers.insert(name.clone(), worker);
-        self.changed(&name);
+        self.line.news.all = true;
+        self.workers.insert(worker).changed(&mut self.line, &mut self.stirred);
     }
 
     /// Removes a worker; returns the legs that it had, for each of which [`Dispatch::release`] is to be called when it no
@@ -100,7 +103,7 @@ impl Dispatch {
             }
             self.line.classes.leave(worker.class);
             // Others may be chosen now that could not be while it was there.
-            self.line.bring_all_back();
+            self.stir_all();
         }
         self.stirred.retain(|(_, worker), _| &**worker != name);
         self.legs_of(name)
@@ -153,9 +156,9 @@ impl Dispatch {
         self.workers.get(worker).map(|worker| Kind(worker.class))
     }
 
-    /// Whether anything is in the order that workers of this kind could take, on whichever of their queues.
+    /// Whether anything is in the order, or stands aside, that workers of this kind could take, on whichever of their queues.
     pub(crate) fn has_work_for(&mut self, kind: Kind, now: Timestamp) -> bool {
-        self.line.next_for(kind.0, &[], now).is_some()
+        self.line.next_for(kind.0, &[], now).is_some() || !self.line.aside_of(kind.0).is_empty()
     }
 
     /// The names of the workers that ask for their work.
@@ -200,6 +203,12 @@ impl Dispatch {
         self.line.places.contains_key(&(run, ordinal))
     }
 
+    /// Whether an attempt is in line and some connected worker could take it, when it has a free place.
+    pub(crate) fn is_served(&self, run: RunKey, ordinal: Ordinal) -> bool {
+        let place = self.line.places.get(&(run, ordinal));
+        place.is_some_and(|place| self.line.has_members(self.line.classes_of(place)))
+    }
+
     /// How many attempts wait.
     pub(crate) fn waiting(&self) -> usize {
         self.line.waiting()
@@ -234,35 +243,6 @@ impl Dispatch {
     pub(crate) fn next_for(&mut self, worker: &str, queues: &[String], now: Timestamp) -> Option<(RunKey, Ordinal)> {
         let worker = self.workers.get(worker).filter(|worker| worker.free() > 0 && worker.takes_calls())?;
         self.line.next_for(worker.class, queues, now)
-    }
-
-    /// A worker asks for work: it may have what stands aside for others.
-    pub(crate) fn look_again(&mut self, worker: &str) {
-        if let Some(worker) = self.workers.get(worker) {
-            self.line.bring_back_for(worker.class);
-        }
-    }
-
-    /// Looks again at one that stands aside.
-    pub(crate) fn bring_back(&mut self, run: RunKey, ordinal: Ordinal) {
-        self.line.bring_item_back((run, ordinal));
-    }
-
-    /// Whether something came into the order of the line since this was asked last.
-    pub(crate) fn take_news(&mut self, now: Timestamp) -> bool {
-        self.line.open_rates(now);
-        std::mem::take(&mut self.line.news)
-    }
-
-    /// No worker with a free place may take it: it does not hold up others until something changes at the workers; if it
-    /// waits for one of them, at that one.
-    pub(crate) fn set_aside(&mut self, run: RunKey, ordinal: Ordinal, waits_for: Option<&Name>) {
-        self.line.set_aside((run, ordinal), waits_for);
-    }
-
-    /// Looks again at all that stand aside: something changed that may matter to any of them.
-    pub(crate) fn stir_all(&mut self) {
-        self.line.bring_all_back();
     }
 
     /// When something in line must be looked at again without a word from anybody.
@@ -321,14 +301,18 @@ impl Dispatch {
         self.line.release((conversation.run, conversation.ordinal), queue, key.as_ref(), now);
         if let Some(known) = self.workers.get_mut(&worker) {
             known.in_flight -= 1;
-            self.changed(&worker);
+            if known.pulls {
+                self.line.news.freed.insert(worker);
+            } else {
+                known.changed(&mut self.line, &mut self.stirred);
+            }
         }
         true
     }
 
     /// Whether a worker of this name is connected.
     pub(crate) fn has_worker(&self, worker: &str) -> bool {
-        self.workers.contains_key(worker)
+        self.workers.get(worker).is_some()
     }
 
     /// Whether the worker has the leg.
@@ -338,7 +322,7 @@ impl Dispatch {
 
     /// Whether every worker keeps to its capacity.
     pub(crate) fn within_capacity(&self) -> bool {
-        self.workers.values().all(|worker| worker.in_flight <= worker.spec.capacity.max(worker.carried))
+        self.workers.values().all(|worker| worker.in_flight <= worker.capacity.max(worker.carried))
     }
 
     /// How many wait in a queue that takes in no standalone call now, and its limit.
@@ -362,22 +346,30 @@ impl Dispatch {
     }
 
     fn change(&mut self, worker: &str, change: impl FnOnce(&mut Worker)) {
-        if let Some(known) = self.workers.get_mut(worker) {
-            change(known);
-            self.changed(worker);
+        let Some(known) = self.workers.get_mut(worker) else { return };
+        let before = (known.liveness, known.health);
+        change(known);
+        if before == (known.liveness, known.health) {
+            return;
+        }
+        self.line.news.all = true;
+        known.changed(&mut self.line, &mut self.stirred);
+        if !known.pulls && !known.is_pushed_to() {
+            // What waited for it, or was not given to others because of it, another may have now.
+            self.line.bring_back_for(known.class);
         }
     }
+}
 
-    /// A worker is not what it was.
-    fn changed(&mut self, name: &str) {
-        if let Some(worker) = self.workers.get_mut(name) {
-            mark(worker, &mut self.line);
-            if self.line.aside > 0 && worker.open {
-                for (group, count) in self.line.aside_of(worker.class) {
-                    let left = count - self.line.bring_some_back(group, &worker.name);
-                    if left > 0 {
-                        self.stirred.insert((group, worker.name.clone()), left);
-                    }
+impl Worker {
+    /// It is not what it was, or has a place more: some of those that stand aside may go to it.
+    fn changed(&mut self, line: &mut Line, stirred: &mut BTreeMap<(Slot<Group>, Name), usize>) {
+        mark(self, line);
+        if line.aside > 0 && self.open {
+            for (group, count) in line.aside_of(self.class) {
+                let left = count - line.bring_some_back(group, &self.name);
+                if left > 0 {
+                    stirred.insert((group, self.name.clone()), left);
                 }
             }
         }

@@ -9,10 +9,15 @@ use super::slots::Slot;
 use antiphon_history::{Name, Timestamp};
 
 impl Line {
-    /// Puts an attempt that is in line into the order.
+    /// Puts an attempt that is in line into the order, where those who wait for work have not seen it.
     pub(super) fn enter(&mut self, item: Item) {
+        self.news.entered(item);
+        self.put(item);
+    }
+
+    /// Puts an attempt that is in line into the order.
+    pub(super) fn put(&mut self, item: Item) {
         let Some(place) = self.places.get(&item) else { return };
-        self.news = true;
         let queue = &mut self.queues[place.queue];
         let group = queue.lanes[place.lane].group;
         queue.fairness.enter(place.flow);
@@ -82,6 +87,9 @@ impl Line {
         let Some(place) = self.places.get(&item) else { return };
         let (queue_slot, lane, flow, stamp) = (place.queue, place.lane, place.flow, place.stamp);
         let key = place.key.clone();
+        if let Some(at) = place.look_at {
+            self.looks.remove(&(at, item));
+        }
         match place.standing {
             Standing::Ordered => self.leave(item, served),
             Standing::KeyBusy => {}
@@ -154,7 +162,7 @@ impl Line {
         }
         if queue.blocked != hold.is_some() {
             queue.blocked = hold.is_some();
-            self.news |= !queue.blocked;
+            self.news.all |= !queue.blocked;
             let groups: Vec<Slot<Group>> = queue.groups.values().copied().collect();
             groups.into_iter().for_each(|group| self.refresh(group));
         }

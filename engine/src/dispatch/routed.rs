@@ -27,27 +27,27 @@ impl Dispatch {
         Ok(filtered.names(&snapshot))
     }
 
+    /// The classes say who offers the same, so no two offers are compared.
     fn snapshot(&self, with: impl Fn(&Worker) -> bool) -> Snapshot<'_> {
-        let mut snapshot = Snapshot::default();
+        let mut offers: Vec<Offer<'_>> = Vec::new();
+        let mut of_class: Vec<Option<usize>> = vec![None; self.line.classes.all.bound()];
+        let mut workers = Vec::with_capacity(self.workers.values().len());
         for worker in self.workers.values().filter(|worker| with(worker)) {
-            let spec = &worker.spec;
-            let offer = Offer { queues: &spec.queues, activities: &spec.activities, labels: &spec.labels };
-            // Pools of one program offer the same: what was looked at for one holds for the next.
-            let known = snapshot.offers.iter().rposition(|known| *known == offer);
-            let offer = known.unwrap_or_else(|| {
-                snapshot.offers.push(offer);
-                snapshot.offers.len() - 1
+            let offer = *of_class[worker.class.index()].get_or_insert_with(|| {
+                let offer = &self.line.classes.all[worker.class].offer;
+                offers.push(Offer { queues: &offer.queues, activities: &offer.activities, labels: &offer.labels });
+                offers.len() - 1
             });
-            snapshot.workers.push(Seen {
+            workers.push(Seen {
                 name: &worker.name,
                 offer,
-                capacity: spec.capacity,
+                capacity: worker.capacity,
                 in_flight: Some(worker.in_flight),
                 health: worker.health,
                 liveness: worker.liveness,
                 digest: worker.digest,
             });
         }
-        snapshot
+        Snapshot { offers, workers }
     }
 }

@@ -15,6 +15,24 @@ impl<T> Clone for Slot<T> {
 
 impl<T> Copy for Slot<T> {}
 
+#[cfg(test)]
+thread_local! {
+    /// How many values were looked at on this thread: what a test counts instead of time.
+    pub(super) static LOOKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+fn looked() {
+    #[cfg(test)]
+    LOOKS.set(LOOKS.get() + 1);
+}
+
+impl<T> Slot<T> {
+    /// The number, smaller than [`Slots::bound`].
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl<T> PartialEq for Slot<T> {
     fn eq(&self, other: &Slot<T>) -> bool {
         self.0 == other.0
@@ -78,9 +96,15 @@ impl<T> Slots<T> {
         self.all.len() - self.free.len()
     }
 
+    /// Above every number that was given.
+    pub(super) fn bound(&self) -> usize {
+        self.all.len()
+    }
+
     /// By number.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Slot<T>, &T)> {
-        self.all.iter().zip(0..).filter_map(|(value, number)| Some((Slot(number, PhantomData), value.as_ref()?)))
+        let all = self.all.iter().zip(0..).inspect(|_| looked());
+        all.filter_map(|(value, number)| Some((Slot(number, PhantomData), value.as_ref()?)))
     }
 
     /// By number.
@@ -92,12 +116,14 @@ impl<T> Slots<T> {
 impl<T> Index<Slot<T>> for Slots<T> {
     type Output = T;
     fn index(&self, slot: Slot<T>) -> &T {
+        looked();
         self.all[slot.0 as usize].as_ref().expect("numbers are dropped with their values")
     }
 }
 
 impl<T> IndexMut<Slot<T>> for Slots<T> {
     fn index_mut(&mut self, slot: Slot<T>) -> &mut T {
+        looked();
         self.all[slot.0 as usize].as_mut().expect("numbers are dropped with their values")
     }
 }

@@ -366,10 +366,16 @@ fn a_worker_that_asks_for_its_work_gets_nothing_unasked_and_is_served_in_the_sam
     let first = desk.calls[&1].clone();
     desk.dispatch.place(&"w1".into(), conversation(1), 1, &first, T0);
     assert_eq!(desk.dispatch.next_for("w1", &[], T0), None, "it has no free place");
-    assert!(desk.dispatch.take_news(T0) && !desk.dispatch.take_news(T0));
+    assert!(!desk.dispatch.take_news(T0).is_empty() && desk.dispatch.take_news(T0).is_empty());
     desk.end(1);
-    assert!(desk.dispatch.take_news(T0), "the next one of the key may go");
+    let news = desk.dispatch.take_news(T0);
+    assert_eq!(
+        (news.entered, news.freed.len()),
+        (vec![item(2)], 1),
+        "the next one of the key may go, and it has a place"
+    );
     assert_eq!(desk.dispatch.next_for("w1", &only_q, T0), Some(item(2)));
 }
 
+mod depth;
 mod model;

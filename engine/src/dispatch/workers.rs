@@ -4,7 +4,7 @@ use super::class::Class;
 use super::slots::Slot;
 use crate::router::{Offer, digest};
 use antiphon_history::{Health, Liveness, Name};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// What a worker offers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +34,10 @@ pub struct WorkerView {
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) name: Name,
-    pub(super) spec: WorkerSpec,
+    /// Apart: a route request looks at every worker, and at this of one per class only.
+    pub(super) spec: Box<WorkerSpec>,
+    /// As the offer says.
+    pub(super) capacity: u32,
     /// Of its name and all that it offers, for the router.
     pub(super) digest: u64,
     pub(super) class: Slot<Class>,
@@ -65,11 +68,11 @@ impl Worker {
 
     /// How many more legs it has places for.
     pub(super) fn free(&self) -> u32 {
-        self.spec.capacity.saturating_sub(self.in_flight)
+        self.capacity.saturating_sub(self.in_flight)
     }
 
     pub(super) fn view(&self) -> WorkerView {
-        WorkerView { spec: self.spec.clone(), in_flight: self.in_flight }
+        WorkerView { spec: (*self.spec).clone(), in_flight: self.in_flight }
     }
 }
 
@@ -78,5 +81,45 @@ pub(super) fn digest_of(spec: &WorkerSpec) -> u64 {
     digest(&spec.name, offer, spec.capacity)
 }
 
-/// All connected workers, by name.
-pub(super) type Workers = BTreeMap<Name, Worker>;
+/// All connected workers, in the order of their names. In a row: a route request looks at every one of them, and they come
+/// and go seldom.
+#[derive(Debug, Default)]
+pub(super) struct Workers(Vec<Worker>);
+
+impl Workers {
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|known| known.name.as_str().cmp(name))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Worker> {
+        Some(&self.0[self.find(name).ok()?])
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Worker> {
+        let at = self.find(name).ok()?;
+        Some(&mut self.0[at])
+    }
+
+    /// In place of the one of its name, if there is one.
+    pub(super) fn insert(&mut self, worker: Worker) -> &mut Worker {
+        let at = match self.find(&worker.name) {
+            Ok(at) => {
+                self.0[at] = worker;
+                at
+            }
+            Err(at) => {
+                self.0.insert(at, worker);
+                at
+            }
+        };
+        &mut self.0[at]
+    }
+
+    pub(super) fn remove(&mut self, name: &str) -> Option<Worker> {
+        Some(self.0.remove(self.find(name).ok()?))
+    }
+
+    pub(super) fn values(&self) -> std::slice::Iter<'_, Worker> {
+        self.0.iter()
+    }
+}

@@ -1,7 +1,6 @@
 use super::{Core, Partition};
+use crate::Effect;
 use crate::run::Run;
-use crate::state::Activity;
-use crate::{Effect, RequestError};
 use antiphon_conversation::{Answer, Deadline, Deadlines, Phase, Request, Token, result_digest, retry};
 use antiphon_history::limits::{PAYLOAD_MAX_BYTES, bounded_text};
 use antiphon_history::{
@@ -102,26 +101,6 @@ impl Partition {
                 self.core.reindex(run, ordinal);
             }
         }
-    }
-
-    /// Why nothing may ever happen to some run: an attempt waits that no connected worker could take. Outside of tests
-    /// that is no error; a worker may come.
-    pub fn stuck(&self) -> Option<RequestError> {
-        self.runs.values().find_map(|run| {
-            let waits = |activity: &&Activity| activity.conversation.phase() == Phase::Queued;
-            let activity = run.state.activities.iter().map(|(_, activity)| &**activity).find(waits)?;
-            let reason = self.core.nobody(&activity.call, &activity.conversation)?;
-            let call = activity.call.to_string();
-            Some(RequestError::Stuck { workflow_id: run.state.workflow().to_string(), call, reason })
-        })
-    }
-
-    /// Answers everybody who waits for a run with [`Partition::stuck`], if there is something. For drivers whose clock
-    /// stands still, as in tests: there a forgotten registration would hang for ever.
-    pub fn tell_stuck(&mut self) -> bool {
-        let Some(stuck) = self.stuck() else { return false };
-        self.core.refuse_waiters(&stuck);
-        true
     }
 
     /// Gives waiting attempts to workers with free places, in the order of the line.
@@ -235,6 +214,9 @@ impl Core {
     /// Records, once per reason, that no connected worker could ever take an attempt; fails it if it asked for that.
     pub(super) fn note_nobody(&mut self, run: &mut Run, ordinal: Ordinal) {
         let Some(activity) = run.state.activities.get(ordinal) else { return };
+        if self.is_plain(&activity.call) && self.dispatch.is_served(run.state.key, ordinal) {
+            return;
+        }
         let Some(reason) = self.nobody(&activity.call, &activity.conversation) else { return };
         if activity.conversation.phase() == Phase::Queued && activity.conversation.no_worker() != Some(&reason) {
             let fail_fast = activity.call.options.fail_fast;

@@ -21,8 +21,6 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     pub(super) parked: BTreeMap<ReplyTo, Parked>,
-    /// Something has changed since those who wait were last looked at.
-    pub(super) look: bool,
     /// The newest answers under a lease, at most [`ANSWERED_MAX`]: a repeated answer is told from another one. What is no
     /// longer here the store knows.
     answered: BTreeMap<ConversationKey, AnsweredLeg>,
@@ -39,11 +37,6 @@ pub const LEASE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 pub const WAIT_MAX_MS: u64 = 10 * 60 * 1000;
 
 impl Claims {
-    /// Something has come into the line, or a place in it has become free.
-    pub(super) fn look(&mut self) {
-        self.look = true;
-    }
-
     fn remember(&mut self, conversation: ConversationKey, answered: AnsweredLeg) {
         if self.answered.insert(conversation, answered).is_none() {
             self.order.push_back(conversation);
@@ -59,7 +52,6 @@ impl Claims {
 impl Partition {
     /// A worker, or somebody who looks after workers, asks for something.
     pub(super) fn workers_request(&mut self, request: WorkersRequest, to: ReplyTo) {
-        self.core.claims.look();
         let answer = match request {
             WorkersRequest::Claim(request) => match self.try_claim(&request) {
                 Ok(claims) if claims.is_empty() && request.wait_ms > 0 && !self.core.presence.is_quiet() => {
@@ -100,16 +92,13 @@ impl Partition {
         if request.wait_ms > WAIT_MAX_MS {
             possible("wait_ms", request.wait_ms, WAIT_MAX_MS)?;
         }
-        self.core.asking_worker(&request.worker, request.instance)?;
-        let puller = self.core.dispatch.puller(&request.worker, &request.queues);
-        let worker =
-            puller.map_err(|problem| WorkersError::NoSuchWorker { worker: bounded_text(&request.worker), problem })?;
+        let worker = self.claimer(request)?;
         if self.core.presence.is_quiet() {
             return Ok(Vec::new());
         }
         let mut claims = Vec::new();
         let mut passed_over = Vec::new();
-        self.core.dispatch.look_again(&worker);
+        let aside = self.core.dispatch.look_at_all(&worker);
         while claims.len() < request.max as usize
             && let Some((key, ordinal)) = self.core.dispatch.next_for(&worker, &request.queues, self.core.now)
         {
@@ -125,9 +114,15 @@ impl Partition {
                 }
             }
         }
-        // What this worker may not have is there for the next one that asks.
-        passed_over.into_iter().for_each(|(key, ordinal)| self.core.dispatch.bring_back(key, ordinal));
+        self.core.dispatch.look_is_over(aside, &passed_over);
         Ok(claims)
+    }
+
+    /// The worker that asks, if it may.
+    pub(super) fn claimer(&mut self, request: &ClaimRequest) -> Result<Name, WorkersError> {
+        self.core.asking_worker(&request.worker, request.instance)?;
+        let puller = self.core.dispatch.puller(&request.worker, &request.queues);
+        puller.map_err(|problem| WorkersError::NoSuchWorker { worker: bounded_text(&request.worker), problem })
     }
 
     /// The worker still has the leg.
@@ -263,7 +258,7 @@ impl Partition {
 
 impl Core {
     /// Takes one waiting attempt for a worker that asked; on record before it leaves, like one that was pushed.
-    fn claim(&mut self, run: &mut Run, ordinal: Ordinal, worker: &Name, lease_ms: u64) -> Option<Claim> {
+    pub(super) fn claim(&mut self, run: &mut Run, ordinal: Ordinal, worker: &Name, lease_ms: u64) -> Option<Claim> {
         let activity = run.state.activities.get(ordinal)?;
         let mut excluded = activity.conversation.excluded().to_vec();
         excluded.extend(activity.conversation.leg().map(|leg| leg.worker.clone()));
@@ -271,7 +266,10 @@ impl Core {
             // A worker that lost an earlier leg gets another only if nobody else could.
             None if excluded.contains(worker) && self.dispatch.somebody_else(&activity.call, &excluded) => return None,
             None => None,
-            Some(None) => return None,
+            Some(None) => {
+                self.look_when_key_is_forgotten(run, ordinal);
+                return None;
+            }
             Some(Some(Ok(by_route))) => Some(by_route),
             Some(Some(Err(error))) => {
                 self.not_routed(run, ordinal, &error);

@@ -106,7 +106,6 @@ impl Core {
             && activity.may_be_taken(self.now)
         {
             self.dispatch.add(run.state.key, ordinal, &activity.call, activity.conversation.visible_at());
-            self.claims.look();
         }
     }
 

@@ -57,7 +57,7 @@ impl Partition {
         ending.into_iter().for_each(|ordinal| self.core.take_up(&mut run, ordinal));
         self.ids.insert((run.state.workflow().fingerprint(), key));
         self.runs.insert(key, run);
-        self.dispatch();
+        self.give_out();
         Ok(key)
     }
 

@@ -10,6 +10,7 @@
 //! | `routing.rs` | the choice by a route request, and what moves with it |
 //! | `claims.rs` | the way of an attempt whose worker asks for it: claim, heartbeat, answer, release |
 //! | `parked.rs` | requests for work that wait for some |
+//! | `forgotten.rs` | whether anybody waits in vain |
 //! | `workers.rs` | who is there: join, leave, drain, health, silence |
 //! | `terminate.rs` | ending runs without asking their code |
 //! | `memory.rs` | bringing runs into memory and letting go of them |
@@ -26,6 +27,7 @@ mod claims;
 mod core;
 mod dead_letters;
 mod explain;
+mod forgotten;
 mod memory;
 mod operate;
 mod parked;
@@ -245,8 +247,7 @@ impl Partition {
             Input::Tick => self.tick_routines(),
         }
         self.put_back();
-        self.dispatch();
-        self.serve_parked();
+        self.give_out();
         self.tell_quiet();
         self.let_go_of_some();
     }
@@ -255,8 +256,7 @@ impl Partition {
     /// against their limits is not known yet.
     pub fn set_loading(&mut self, loading: bool) {
         if self.core.dispatch.set_starting(loading, self.core.now) && !loading {
-            self.dispatch();
-            self.serve_parked();
+            self.give_out();
         }
     }
 

@@ -3,8 +3,8 @@
 use super::claims::Claims;
 use super::{Core, Due, Partition};
 use crate::dispatch::Kind;
-use crate::{ClaimRequest, ReplyTo, WorkersError, WorkersReply};
-use antiphon_history::Timestamp;
+use crate::{Claim, ClaimRequest, ReplyTo, WorkersError, WorkersReply};
+use antiphon_history::{Ordinal, RunKey, Timestamp};
 use std::collections::BTreeSet;
 
 /// A claim that waits for work.
@@ -24,10 +24,24 @@ impl Claims {
 }
 
 impl Partition {
+    /// Gives out what can be given out: to workers with free places, then to those that wait for work.
+    pub(super) fn give_out(&mut self) {
+        self.dispatch();
+        self.serve_parked();
+        // A refusal may end an activity, and its workflow may ask for the next one.
+        while self.core.dispatch.has_news() {
+            self.dispatch();
+            self.serve_parked();
+        }
+    }
+
     /// Gives work to those who wait for it, in the order in which they came.
-    pub(super) fn serve_parked(&mut self) {
-        let look = std::mem::take(&mut self.core.claims.look) | self.core.dispatch.take_news(self.core.now);
-        if !look || self.core.claims.parked.is_empty() || self.core.dispatch.waiting() == 0 {
+    fn serve_parked(&mut self) {
+        if self.core.claims.parked.is_empty() || self.core.dispatch.waiting() == 0 {
+            return self.core.dispatch.forget_news();
+        }
+        let news = self.core.dispatch.take_news(self.core.now);
+        if news.is_empty() {
             return;
         }
         let waiting: Vec<(ReplyTo, Option<Kind>)> =
@@ -39,7 +53,10 @@ impl Partition {
                 continue;
             }
             let Some(parked) = self.core.claims.parked.remove(&to) else { continue };
-            match self.try_claim(&parked.request) {
+            let all = news.all || news.freed.contains(parked.request.worker.as_str());
+            let claimed =
+                if all { self.try_claim(&parked.request) } else { self.claim_of(&parked.request, &news.entered) };
+            match claimed {
                 Ok(claims) if claims.is_empty() => {
                     self.core.claims.parked.insert(to, parked);
                     if kind.is_some_and(|kind| !self.core.dispatch.has_work_for(kind, self.core.now)) {
@@ -52,6 +69,23 @@ impl Partition {
                 }
             }
         }
+    }
+
+    /// Takes some of these attempts for a worker that was refused all others, in the order of the line.
+    fn claim_of(&mut self, request: &ClaimRequest, entered: &[(RunKey, Ordinal)]) -> Result<Vec<Claim>, WorkersError> {
+        let worker = self.claimer(request)?;
+        let (mut claims, mut left) = (Vec::new(), entered.to_vec());
+        while claims.len() < request.max as usize
+            && let Some(item) = self.core.dispatch.next_of(&worker, &request.queues, &left)
+        {
+            left.retain(|other| *other != item);
+            let Some(run) = self.runs.get_mut(&item.0) else {
+                self.core.dispatch.remove(item.0, item.1);
+                continue;
+            };
+            claims.extend(self.core.claim(run, item.1, &worker, request.lease_ms));
+        }
+        Ok(claims)
     }
 
     /// A claim has waited long enough.

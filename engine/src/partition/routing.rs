@@ -28,9 +28,14 @@ impl ByRoute {
 }
 
 impl Core {
+    /// Whether nobody asked for anything: the call has no route, and no queue has a default.
+    pub(super) fn is_plain(&self, call: &ActivityCall) -> bool {
+        call.options.route.is_none() && !self.entities.has_routings()
+    }
+
     /// The request in force for a call: its own over the default of its queue. `None` if nobody asked for anything, which is
     /// the rule and costs nothing.
-    fn route_in_force<'a>(&'a self, call: &'a ActivityCall) -> Option<Cow<'a, RouteRequest>> {
+    pub(super) fn route_in_force<'a>(&'a self, call: &'a ActivityCall) -> Option<Cow<'a, RouteRequest>> {
         let default = self.routing(&call.queue).and_then(|state| state.route.as_deref());
         match (call.options.route.as_deref(), default) {
             (None, None) => None,
@@ -42,6 +47,9 @@ impl Core {
 
     /// Cursors and keys of a queue.
     pub(super) fn routing(&self, queue: &Name) -> Option<&RoutingState> {
+        if !self.entities.has_routings() {
+            return None;
+        }
         match &self.entities.get(&EntityName::Routing(queue.clone()))?.state {
             EntityState::Routing(state) => Some(state),
             _ => None,
@@ -182,11 +190,29 @@ impl Core {
             _ if routed.moves_cursor => RoutingEvent::CursorMoved { class, worker },
             _ => return,
         };
+        if let RoutingEvent::KeyBound { key, worker, .. } = &event
+            && let Some(loser) = self.routing(queue).and_then(|state| state.loser(key, worker)).cloned()
+        {
+            self.dispatch.stir_waiting_for(&loser);
+        }
         self.tell(&EntityName::Routing(queue.clone()), &EntityEvent::Routing(event));
+    }
+
+    /// A call that waits for the worker of its affinity key may go elsewhere when the key is forgotten for its age.
+    pub(super) fn look_when_key_is_forgotten(&mut self, run: &Run, ordinal: Ordinal) {
+        let Some(activity) = run.state.activities.get(ordinal) else { return };
+        let request = self.route_in_force(&activity.call);
+        let key = request.as_ref().and_then(|request| request.affinity.as_ref());
+        let state = self.routing(&activity.call.queue);
+        let at = key.and_then(|key| state?.forgotten_at(key)).filter(|at| *at > self.now);
+        if let Some(at) = at {
+            self.dispatch.look_at(run.state.key, ordinal, at);
+        }
     }
 
     /// Nobody was chosen. Returns the one worker that the attempt waits for, if it waits for one.
     pub(super) fn not_routed(&mut self, run: &mut Run, ordinal: Ordinal, error: &RouteError) -> Option<Name> {
+        self.look_when_key_is_forgotten(run, ordinal);
         if run.state.activities.get(ordinal)?.conversation.phase() != Phase::Queued {
             // A leg whose lease has ended keeps its place until somebody takes it: its worker may still answer.
             if !error.is_denied() {

@@ -66,8 +66,9 @@ pub fn filter(ask: &Ask<'_>, snapshot: &Snapshot<'_>) -> Result<Filtered, RouteE
     let marks = marks(ask, snapshot);
     let bound = ask.bound.and_then(|bound| snapshot.find(bound));
     let listed_only = !ask.request.takes_remaining();
-    let could = |at: usize| {
-        let (seen, mark) = (&snapshot.workers[at], &marks[at]);
+    let seen_and_mark = || snapshot.workers.iter().zip(&marks);
+    // Why each one could not have it, whoever else could and however full it is.
+    let could_not = seen_and_mark().zip(0..).map(|((seen, mark), at)| {
         let other = named.is_some_and(|(_, named)| named != Some(at));
         let unlisted = listed_only && named.is_none() && mark.tier == Tier::Remaining && bound != Some(at);
         match mark.health.unwrap_or(seen.health) {
@@ -79,29 +80,31 @@ pub fn filter(ask: &Ask<'_>, snapshot: &Snapshot<'_>) -> Result<Filtered, RouteE
             health if !health.takes_calls() => Some(LeftOutReason::Unhealthy),
             _ => None,
         }
-    };
+    });
+    let could_not: Vec<Option<LeftOutReason>> = could_not.collect();
     // Whoever lost a leg is kept out only while another could take it: a lone worker gets another chance.
-    let any_lost = marks.iter().any(|mark| mark.lost) && !planted!("excluded-worker-chosen");
-    let keep_out = any_lost && (0..marks.len()).any(|at| !marks[at].lost && could(at).is_none());
+    let any_lost = !ask.lost.is_empty() && !planted!("excluded-worker-chosen");
+    let keep_out = any_lost && marks.iter().zip(&could_not).any(|(mark, reason)| !mark.lost && reason.is_none());
     let mut out =
         Filtered { candidates: Vec::new(), marks: Vec::new(), fits: Vec::new(), subscribed: 0, left_out: Vec::new() };
+    out.candidates.reserve_exact(snapshot.workers.len());
     let mut counts = NoneAvailable::default();
     let mut named_reason = None;
-    for (at, seen) in snapshot.workers.iter().enumerate() {
-        let reason = could(at)
-            .or_else(|| (keep_out && marks[at].lost).then_some(LeftOutReason::LostEarlierLeg))
+    for (((seen, mark), reason), at) in seen_and_mark().zip(could_not).zip(0..) {
+        let reason = reason
+            .or_else(|| (keep_out && mark.lost).then_some(LeftOutReason::LostEarlierLeg))
             .or_else(|| (seen.free() == 0 && !ask.even_if_full).then_some(LeftOutReason::Full));
         counts.online += u32::from(seen.liveness != Liveness::Gone);
         out.subscribed += u32::from(fits[seen.offer].subscribed);
-        if named.is_some_and(|(_, named)| named == Some(at)) {
+        if named.is_some_and(|(_, named)| named == Some(at as usize)) {
             named_reason = reason;
         }
         let Some(reason) = reason else {
-            out.candidates.push(at as u32);
+            out.candidates.push(at);
             continue;
         };
         counts.count(reason);
-        if fits[seen.offer].subscribed && out.left_out.len() < NAMES_MAX {
+        if out.left_out.len() < NAMES_MAX && fits[seen.offer].subscribed {
             out.left_out.push(LeftOut { worker: seen.name.to_string(), reason });
         }
     }

@@ -85,12 +85,13 @@ impl<'a> Snapshot<'a> {
         self.workers.binary_search_by(|seen| seen.name.as_str().cmp(name)).ok()
     }
 
-    /// A digest of everything in the snapshot but the order of its offers.
+    /// A digest of everything in the snapshot but the order of its offers. A sum over the workers, so that none of them has
+    /// to wait for the one before it; who it is stands in each one's own digest.
     pub fn digest(&self) -> u64 {
         self.workers.iter().fold(0x9e37_79b9_7f4a_7c15, |sum, seen| {
-            let load = seen.in_flight.map_or(u64::MAX, u64::from);
-            let state = (seen.health as u64) << 8 | seen.liveness as u64;
-            mix(mix(mix(sum, seen.digest), load), state)
+            let load = seen.in_flight.map_or(u64::MAX >> 16, u64::from);
+            let state = load << 16 | (seen.health as u64) << 8 | seen.liveness as u64;
+            sum.wrapping_add(mix(seen.digest, state))
         })
     }
 }

@@ -265,6 +265,24 @@ impl RoutingState {
         alive.then_some(&affinity.worker)
     }
 
+    /// When a key is forgotten for its age; `None` if nobody has it or its age does not count.
+    pub fn forgotten_at(&self, key: &str) -> Option<Timestamp> {
+        Some(self.affinities.get(key)?.used_at.plus_ms(self.affinity_ttl_ms?))
+    }
+
+    /// The worker that loses a key when `key` becomes `worker`'s: another one that had it, or the one whose key makes room.
+    pub fn loser(&self, key: &str, worker: &Name) -> Option<&Name> {
+        let goes = match self.affinities.get(key) {
+            Some(known) => Some(known).filter(|known| known.worker != *worker),
+            None if self.affinities.len() < self.affinities_max as usize => None,
+            None => match self.by_move.first_key_value().filter(|_| self.by_move.len() == self.affinities.len()) {
+                Some((_, oldest)) => self.affinities.get(oldest),
+                None => self.affinities.values().min_by_key(|known| known.moved),
+            },
+        };
+        goes.map(|known| &known.worker)
+    }
+
     /// Whether the use of a key is to be written down, so that it is not forgotten while it is in use.
     pub fn use_is_due(&self, key: &str, now: Timestamp) -> bool {
         let every_ms = self.affinity_ttl_ms.map_or(USED_EVERY_MS, |ms| (ms / 4).clamp(1, USED_EVERY_MS));

@@ -34,6 +34,7 @@ impl Broken {
         let (invariant, what, run) = match &broken {
             B::Anomalies { .. } => (8, "an event that could not follow was produced", None),
             B::Stuck { run, .. } => (9, "an attempt is stuck", Some(*run)),
+            B::Forgotten { run, .. } => (9, "an attempt waits although a worker could have it", Some(*run)),
             B::OpenAfterEnd { run, .. } => (4, "a closed run has something open", Some(*run)),
             B::OverCapacity => (7, "a worker has more than it can take", None),
             B::Miscounted { .. } => (7, "the bound on memory is miscounted", None),
