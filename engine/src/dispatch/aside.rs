@@ -7,8 +7,8 @@
 //! |---|---|
 //! | a worker has a free place: it joined, is well again, or a leg of it ended | those that wait for it, and some of the others that it could take; more, as long as it has one |
 //! | a worker drains, is silent or unwell | all that it could take: another may have them now |
-//! | a worker is gone, or an operator changed how calls are routed | all |
-//! | an affinity key went to another worker, or was forgotten to make room | those that wait for the worker that had it |
+//! | a worker is gone, an affinity key became a worker's, or an operator changed how calls are routed | all |
+//! | an affinity key was forgotten to make room | those that wait for the worker that had it |
 //! | an affinity key is to be forgotten for its age | whoever asked for it, at that moment |
 //!
 //! A worker that asks for its work and waits for some was refused all that is in line: it looks at what comes in, and at the

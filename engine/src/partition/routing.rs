@@ -195,7 +195,13 @@ impl Core {
         {
             self.dispatch.stir_waiting_for(&loser);
         }
+        let moves_key = matches!(&event, RoutingEvent::KeyBound { key, worker, .. }
+            if self.routing(queue).and_then(|state| state.bound(key, self.now)) != Some(worker));
         self.tell(&EntityName::Routing(queue.clone()), &EntityEvent::Routing(event));
+        if moves_key {
+            // Whoever has a key may have its calls also where they name others: one that waits may go there now.
+            self.dispatch.stir_all();
+        }
     }
 
     /// A call that waits for the worker of its affinity key may go elsewhere when the key is forgotten for its age.
