@@ -161,6 +161,20 @@ fn a_call_of_a_key_follows_the_key_to_another_worker() {
 }
 
 #[test]
+fn a_call_of_a_key_that_names_others_goes_where_the_key_has_just_become_bound_and_calls_of_other_keys_stay() {
+    let strict = |key: &str| {
+        format!(r#"{{"policy": "sticky", "affinity_key": "{key}", "preferred": ["w1"], "fallback_policy": "none"}}"#)
+    };
+    let mut world = world(&[("w1", 1), ("w2", 3)]);
+    world.start("fills", "routed", r#"{"policy": "explicit", "worker": "w1"}"#);
+    world.start("waits", "routed", &strict("c7"));
+    world.start("waits too", "routed", &strict("c8"));
+    assert_eq!(went(&mut world), ["w1"], "no other may have them");
+    world.start("binds", "routed", r#"{"policy": "sticky", "affinity_key": "c7"}"#);
+    assert_eq!(went(&mut world), ["w2", "w2"], "the one that binds the key, and the one that waited for it");
+}
+
+#[test]
 fn a_call_for_one_worker_goes_when_that_worker_comes_is_well_again_or_has_a_place() {
     let named = |name: &str| format!(r#"{{"worker": "{name}"}}"#);
     let mut world = world(&[("w1", 1), ("w2", 1)]);

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | a worker has a free place: it joined, is well again, or a leg of it ended | those that wait for it, and some of the others that it could take; more, as long as it has one |
 //! | a worker drains, is silent or unwell | all that it could take: another may have them now |
-//! | a worker is gone, an affinity key became a worker's, or an operator changed how calls are routed | all |
+//! | a worker is gone, or an operator changed how calls are routed | all |
+//! | an affinity key became a worker's | those that ask for it |
 //! | an affinity key was forgotten to make room | those that wait for the worker that had it |
 //! | an affinity key is to be forgotten for its age | whoever asked for it, at that moment |
 //!
@@ -96,6 +97,22 @@ impl Dispatch {
             let own: Vec<_> = known.range(own(worker)).map(|(key, _)| key.clone()).collect();
             own.iter().for_each(|key| self.line.bring_back(group, key));
         }
+    }
+
+    /// Looks again at those of a queue that ask for this affinity key: it has become a worker's. `by_default`: those that
+    /// name none ask for it too.
+    pub(crate) fn stir_key(&mut self, queue: &str, key: &Name, by_default: bool) {
+        self.line.news.all = true;
+        let Some(queue) = self.line.find(queue).filter(|_| self.line.aside > 0) else { return };
+        let places = &self.line.places;
+        let asks = |item: &Item| match places.get(item).and_then(|place| place.affinity.as_ref()) {
+            Some(own) => own == key,
+            None => by_default,
+        };
+        let groups = self.line.groups.iter().filter(|(_, group)| group.queue == queue);
+        let aside = groups.flat_map(|(slot, group)| group.aside.iter().map(move |(key, item)| (slot, key, item)));
+        let back: Vec<_> = aside.filter(|(.., item)| asks(item)).map(|(slot, key, _)| (slot, key.clone())).collect();
+        back.iter().for_each(|(group, key)| self.line.bring_back(*group, key));
     }
 
     /// Takes those that stand aside for a worker into the order while it looks at all there is; for

@@ -71,6 +71,8 @@ pub(super) struct Place {
     pub(super) standing: Standing,
     /// The worker that it stands aside for, if it is one.
     pub(super) waits_for: Option<Name>,
+    /// The affinity key that its call names.
+    pub(super) affinity: Option<Name>,
     /// When it is to be looked at again without a word from anybody.
     pub(super) look_at: Option<Timestamp>,
 }
@@ -113,7 +115,9 @@ impl Line {
         queue.lanes[lane].waiting += 1;
         queue.fairness.flows[flow].waiting += 1;
         let standing = Standing::Ordered;
-        let mut place = Place { queue: queue_slot, lane, flow, stamp, key, standing, waits_for: None, look_at: None };
+        let affinity = call.options.route.as_ref().and_then(|route| route.affinity.clone());
+        let (waits_for, look_at) = (None, None);
+        let mut place = Place { queue: queue_slot, lane, flow, stamp, key, standing, waits_for, affinity, look_at };
         let waits = place.key.clone().filter(|key| !queue.keys.get(key).is_some_and(|key| key.holds(item)));
         if waits.is_some() {
             place.standing = Standing::KeyBusy;

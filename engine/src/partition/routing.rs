@@ -195,12 +195,19 @@ impl Core {
         {
             self.dispatch.stir_waiting_for(&loser);
         }
-        let moves_key = matches!(&event, RoutingEvent::KeyBound { key, worker, .. }
-            if self.routing(queue).and_then(|state| state.bound(key, self.now)) != Some(worker));
+        let state = self.routing(queue);
+        let moved = match &event {
+            RoutingEvent::KeyBound { key, worker, .. } => {
+                Some(key).filter(|key| state.and_then(|state| state.bound(key, self.now)) != Some(worker)).cloned()
+            }
+            _ => None,
+        };
+        let default = state.and_then(|state| state.route.as_ref()?.affinity.as_ref());
+        let by_default = moved.is_some() && moved.as_ref() == default;
         self.tell(&EntityName::Routing(queue.clone()), &EntityEvent::Routing(event));
-        if moves_key {
+        if let Some(key) = moved {
             // Whoever has a key may have its calls also where they name others: one that waits may go there now.
-            self.dispatch.stir_all();
+            self.dispatch.stir_key(queue, &key, by_default);
         }
     }
 
