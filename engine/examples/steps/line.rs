@@ -39,9 +39,10 @@ pub(crate) fn push(depth: u64, keys: u64, rounds: u64) {
 /// A worker that asks for one call after the other.
 pub(crate) fn pull(depth: u64, keys: u64, rounds: u64) {
     let mut driven = Driven::new();
+    driven.fill(depth, keys);
+    // Not before: until all of them wait it would have been silent for too long.
     let spec = offer("elsewhere", 1);
     driven.ask(|to| Input::Workers(WorkersRequest::Join { spec, kind: WorkerKind::Pull, instance: None }, to));
-    driven.fill(depth, keys);
     for _ in 0..rounds {
         for _ in 0..PER_ROUND {
             let asks = ClaimRequest {
@@ -54,7 +55,9 @@ pub(crate) fn pull(depth: u64, keys: u64, rounds: u64) {
             };
             driven.ask(|to| Input::Workers(WorkersRequest::Claim(asks), to));
             driven.take();
-            let Some(Reply::Workers(WorkersReply::Claimed(claims))) = driven.replies.pop() else { return };
+            let Some(Reply::Workers(WorkersReply::Claimed(claims))) = driven.replies.pop() else {
+                panic!("a call waits")
+            };
             let leg = claims[0].leg();
             driven.ask(|to| Input::Workers(WorkersRequest::Complete { leg, result: result() }, to));
             driven.more(keys);
