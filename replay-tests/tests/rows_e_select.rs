@@ -7,21 +7,9 @@ use antiphon::{
 };
 use antiphon_engine::router::{Ask, Offer, Routes, RoutingReply, RoutingRequest, Seen, Snapshot, route};
 use antiphon_engine::{By, Context, Input, Reply, RunFuture, WorkerSpec, WorkersRequest};
-use antiphon_history::{
-    EntityName, Health, LeftOutReason, Liveness, NoneAvailable, Payload, PayloadData, RouteForm, RouteReason,
-};
+use antiphon_history::{EntityName, Health, LeftOutReason, Liveness, NoneAvailable, Payload, RouteReason};
 use antiphon_replay_tests::world::*;
 use std::sync::Arc;
-
-/// Calls `echo` by the route of its input.
-fn routed(context: Context, input: Vec<Payload>) -> RunFuture {
-    Box::pin(async move {
-        let PayloadData::Inline(bytes) = &input[0].data else { panic!("routes are short") };
-        let form: RouteForm = serde_json::from_slice(bytes).unwrap();
-        let route = Box::new(form.request().unwrap());
-        done(&format!("\"{}\"", context.activity(with("echo", "1", |options| options.route = Some(route))).await))
-    })
-}
 
 fn three() -> Vec<WorkerSpec> {
     ["w1", "w2", "w3"].map(|name| worker(name, &["echo"], 4)).to_vec()

@@ -4,24 +4,12 @@
 
 use antiphon_conversation::Answer;
 use antiphon_engine::router::{RoutingReply, RoutingRequest};
-use antiphon_engine::{
-    By, Claim, Context, Input, QueuesRequest, Reply, RunFuture, WorkerSpec, WorkersReply, WorkersRequest,
-};
-use antiphon_history::{Health, Payload, PayloadData, RouteForm, RoutingReset};
+use antiphon_engine::{By, Claim, Input, QueuesRequest, Reply, WorkerSpec, WorkersReply, WorkersRequest};
+use antiphon_history::{Health, RoutingReset};
 use antiphon_replay_tests::pulling::claiming;
 use antiphon_replay_tests::world::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Calls `echo` by the route of its input.
-fn routed(context: Context, input: Vec<Payload>) -> RunFuture {
-    Box::pin(async move {
-        let PayloadData::Inline(bytes) = &input[0].data else { panic!("routes are short") };
-        let form: RouteForm = serde_json::from_slice(bytes).unwrap();
-        let route = Box::new(form.request().unwrap());
-        done(&format!("\"{}\"", context.activity(with("echo", "1", |options| options.route = Some(route))).await))
-    })
-}
 
 fn world(workers: &[(&str, u32)]) -> World {
     let workers = workers.iter().map(|(name, capacity)| worker(name, &["echo"], *capacity)).collect();

@@ -38,7 +38,8 @@ pub enum OperateError {
 /// return; nothing else is written, however long anything has been due.
 ///
 /// Entities are in memory: queues, workers, routing, routines, dead letters, audit. No run is, but the one that is to be
-/// terminated; what would change another is refused. `programs` is the workflow code at hand, against which new routines are checked; it may be empty.
+/// terminated; what would change another is refused. `programs` is the workflow code at hand, against which new routines
+/// are checked; it may be empty.
 ///
 /// Errors: [`OperateError::Refused`], with nothing written; those of opening a store that exists, so
 /// [`OpenElsewhere`](antiphon_recorder::Error::OpenElsewhere) while an engine has it; those of a commit; [`OperateError::Recorded`].

@@ -7,6 +7,7 @@
 //! | `requests.rs` | start, signal, cancel, wait |
 //! | `activities.rs` | the way of an attempt: answers, deadlines, losses, retries, choice of worker |
 //! | `queues.rs` | what operators set for task queues, and what is in them |
+//! | `attempts.rs` | open attempts one by one, and how each stands |
 //! | `routing.rs` | the choice by a route request, and what moves with it |
 //! | `claims.rs` | the way of an attempt whose worker asks for it: claim, heartbeat, answer, release |
 //! | `parked.rs` | requests for work that wait for some |

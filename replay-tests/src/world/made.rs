@@ -1,7 +1,7 @@
 //! What a world is made of: workflows as bare functions, calls, payloads, workers.
 
 use antiphon_engine::{Context, Ending, Program, Programs, RunFuture, WorkerSpec};
-use antiphon_history::{ActivityCall, ActivityOptions, Failure, Payload, Site};
+use antiphon_history::{ActivityCall, ActivityOptions, Failure, Payload, PayloadData, RouteForm, Site};
 use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -69,6 +69,16 @@ pub fn with(name: &str, input: &str, set: impl FnOnce(&mut ActivityOptions)) -> 
 /// A workflow's result.
 pub fn done(text: &str) -> Ending {
     Ending::Completed(vec![json(text)])
+}
+
+/// Calls `echo` by the route of its input.
+pub fn routed(context: Context, input: Vec<Payload>) -> RunFuture {
+    Box::pin(async move {
+        let PayloadData::Inline(bytes) = &input[0].data else { panic!("routes are short") };
+        let form: RouteForm = serde_json::from_slice(bytes).expect("a route in JSON");
+        let route = Box::new(form.request().expect("a possible route"));
+        done(&format!("\"{}\"", context.activity(with("echo", "1", |options| options.route = Some(route))).await))
+    })
 }
 
 /// A made-up place in workflow code.
